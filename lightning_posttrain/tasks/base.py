@@ -1,0 +1,50 @@
+"""What a task is: raw row -> record, and completion -> score. Training, rewards, evaluation and traces all use these two."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..types import Completion, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One scored completion.
+
+    Args:
+        values: metric name -> number of this example. Metrics are means of these over all evaluated examples.
+        detail: parsed answer, failure reason, ...: what ``predictions.jsonl`` shows besides the values.
+        reason: short failure label to be counted, None on success.
+    """
+
+    values: Mapping[str, float]
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+
+
+class Task(ABC):
+    """One task. Subclasses are named in configs by ``class_path`` and set up by their constructor parameters."""
+
+    name: str
+    """Name in file paths and metric tags."""
+    primary: str
+    """The metric that ranks models."""
+
+    @abstractmethod
+    def record(self, row: Mapping[str, Any], origin: str) -> Record:
+        """One raw row as a record.
+
+        Args:
+            row: a decoded JSON object.
+            origin: ``file:line``, for error messages.
+
+        Raises:
+            UserError: naming ``origin``, the field, the value and the remedy.
+        """
+
+    @abstractmethod
+    def score(self, record: Record, completion: Completion) -> Score:
+        """Score one completion. Never raises on model output; the same keys for every example of a task."""

@@ -1,0 +1,191 @@
+"""The things that flow through the library, and its conventions, said once.
+
+Log-probabilities are float32 nats. Masks are boolean, True = supervised. Lengths are tokens, sizes are bytes.
+Counts are int64. `targets` are already shifted: a prediction is (index of the hidden state that makes it, target id).
+Nothing here computes; the rooms above do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class UserError(Exception):
+    """Bad input or a run that would be meaningless. The message names the file, line or field, the value and the remedy.
+
+    The command line prints it without a traceback and exits with code 2.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation. ``train``: True/False overrides the rule "assistant turns are supervised"."""
+
+    role: str
+    content: str
+    train: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Messages in order, where they came from (``file.jsonl:12``) and the raw row's other columns."""
+
+    messages: tuple[Message, ...]
+    id: str
+    origin: str
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One problem of a task: the prompt to answer, the gold answer as text, and what the scorer needs (``meta``)."""
+
+    id: str
+    prompt: tuple[Message, ...]
+    answer: str
+    origin: str
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def conversation(self) -> Conversation:
+        """The record as a training example: prompt, then the gold answer as the assistant's turn."""
+        return Conversation((*self.prompt, Message("assistant", self.answer)), self.id, self.origin, self.meta)
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """A tokenised text. ``supervised[t]`` says that log p(ids[t] | ids[:t]) counts; ``supervised[0]`` is never True.
+
+    Args:
+        ids: (T,) int32 token ids.
+        supervised: (T,) bool.
+        id: identifier of the example, for messages and predictions.
+        origin: ``file:line`` of the raw row.
+    """
+
+    ids: np.ndarray
+    supervised: np.ndarray
+    id: str = ""
+    origin: str = ""
+
+
+Example = tuple[Sequence, ...]
+"""Sequences that must meet in one micro-batch: one for SFT, (chosen, rejected) for DPO, G completions for GRPO."""
+
+
+@dataclass(frozen=True)
+class TreeLayout:
+    """A forest of token segments ("nodes") laid out flat in depth-first order.
+
+    A token attends to the tokens before it in its own node and to every token of the node's ancestors.
+    In depth-first order the descendants of a node are the tokens right after it, up to ``ends[node]``.
+
+    Args:
+        starts, lengths: first flat index and number of tokens of each node; every length is at least 1.
+        parents: index of the parent node, smaller than the node's own, or -1.
+        positions: position (within its sequence) of each node's first token.
+        ends: flat index just past the last descendant.
+    """
+
+    starts: tuple[int, ...]
+    lengths: tuple[int, ...]
+    parents: tuple[int, ...]
+    positions: tuple[int, ...]
+    ends: tuple[int, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(self.lengths)
+
+    @property
+    def longest(self) -> int:
+        """Tokens on the longest root-to-leaf path."""
+        return max(p + n for p, n in zip(self.positions, self.lengths, strict=True))
+
+
+@dataclass
+class MicroBatch:
+    """What the decoder sees at once: T distinct tokens of S sequences, with M distinct predictions.
+
+    N supervised tokens (counted once per sequence) are read from the M predictions by ``gather``: a supervised token
+    inside a shared prefix is predicted once and counted for each of its sequences.
+
+    Args:
+        input_ids, position_ids: (1, T) int64.
+        layout: the forest over those T tokens.
+        sources: (M,) int64 flat index of the hidden state that makes each prediction, ascending.
+        targets: (M,) int64 token ids.
+        gather: (N,) int64 index into the M predictions; row-major by sequence, then by position.
+        sequence: (N,) int64 index in [0, S) of the sequence each supervised token belongs to.
+        lengths: (S,) int64 tokens of each sequence had it run alone.
+        examples: examples in this micro-batch; consecutive sequences form an example.
+        ids: example id of each sequence, for messages.
+        origins: ``file:line`` of each sequence, for messages.
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    layout: TreeLayout
+    sources: Tensor
+    targets: Tensor
+    gather: Tensor
+    sequence: Tensor
+    lengths: Tensor
+    examples: int
+    ids: tuple[str, ...]
+    origins: tuple[str, ...]
+
+    @property
+    def num_sequences(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str) -> MicroBatch:
+        """The same micro-batch with its tensors on ``device``."""
+        moved = {k: v.to(device, non_blocking=True) for k, v in self.__dict__.items() if isinstance(v, Tensor)}
+        return MicroBatch(**{**self.__dict__, **moved})
+
+
+@dataclass
+class StepBatch:
+    """Everything one optimizer step sees on this rank, with divisors that hold for the whole step on all ranks.
+
+    Args:
+        micros: this rank's micro-batches; every rank has the same number.
+        num_tokens: supervised tokens of the step over all ranks (counted once per sequence).
+        num_sequences, num_examples: sequences and examples of the step over all ranks.
+        epoch, index: place of the step in the run; ``index`` counts from 0 in each epoch.
+        load_seconds: time spent building it.
+    """
+
+    micros: list[MicroBatch]
+    num_tokens: int
+    num_sequences: int
+    num_examples: int
+    epoch: int = 0
+    index: int = 0
+    load_seconds: float = 0.0
+
+    def to(self, device: torch.device | str) -> StepBatch:
+        return StepBatch(**{**self.__dict__, "micros": [m.to(device) for m in self.micros]})
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a sampler produced for one prompt.
+
+    Args:
+        tokens: generated ids without the prompt; the stop token is included when there is one.
+        logprobs: log-prob (nats) of each token under the distribution it was drawn from (greedy: the plain softmax).
+        text: decoded ``tokens`` without the stop token, special tokens kept.
+        finished: True when a stop token ended it, False when it ran into the length limit.
+    """
+
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    text: str
+    finished: bool
