@@ -78,7 +78,7 @@ Example = tuple[Sequence, ...]
 """Sequences that must meet in one micro-batch: one for SFT, (chosen, rejected) for DPO, G completions for GRPO."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TreeLayout:
     """A forest of token segments ("nodes") laid out flat in depth-first order.
 

@@ -1,0 +1,123 @@
+"""The loader: an epoch is a permutation keyed by (seed, epoch), a batch is a whole optimizer step, a position is a number.
+
+Nothing about the order is drawn from global random state, so workers, ranks and resuming cannot change it. The state
+is (epoch, next step, data fingerprint, batch words); `__len__` is there because Lightning loses a batch without it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..types import Example, StepBatch, UserError
+from .cut import cut_step
+from .tree import MIN_SHARED, collate
+
+
+class ExampleSource(Protocol):
+    """Random access to tokenised examples; ``fingerprint`` names their content."""
+
+    fingerprint: str
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Example: ...
+
+
+class StepLoader:
+    """Yields `StepBatch`es of one epoch per ``iter``; the next ``iter`` is the next epoch.
+
+    Args:
+        source: the examples.
+        examples_per_step: examples per optimizer step over all ranks; the last step of an epoch may have fewer.
+        tokens_per_micro: most distinct tokens the decoder sees at once on a rank: the memory bound.
+        seed: keys the order together with the epoch; None = file order.
+        rank, world_size: this process and how many there are.
+        min_shared: shortest common prefix (tokens) worth sharing.
+
+    Raises:
+        UserError: empty source, or a state that belongs to other data.
+    """
+
+    def __init__(
+        self,
+        source: ExampleSource,
+        examples_per_step: int,
+        tokens_per_micro: int,
+        seed: int | None = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        min_shared: int = MIN_SHARED,
+    ) -> None:
+        if len(source) == 0:
+            raise UserError("the data set has no examples left to train on; see the skip report above")
+        if examples_per_step < world_size:
+            raise UserError(f"examples_per_step={examples_per_step} is fewer than the {world_size} ranks; raise it")
+        self.source, self.examples_per_step, self.tokens_per_micro = source, examples_per_step, tokens_per_micro
+        self.seed, self.rank, self.world_size, self.min_shared = seed, rank, world_size, min_shared
+        self.epoch, self.position = 0, 0
+
+    def __len__(self) -> int:
+        """Steps per epoch. A remainder smaller than the number of ranks joins the step before it."""
+        n, k = len(self.source), self.examples_per_step
+        return max(1, n // k + (n % k >= self.world_size if n % k else 0))
+
+    def order(self, epoch: int) -> np.ndarray:
+        """(examples,) int64: which example comes when in ``epoch``."""
+        if self.seed is None:
+            return np.arange(len(self.source))
+        return np.random.default_rng([self.seed, epoch]).permutation(len(self.source))
+
+    def __iter__(self) -> Iterator[StepBatch]:
+        if self.position >= len(self):
+            self.epoch, self.position = self.epoch + 1, 0
+        order = self.order(self.epoch)
+        while self.position < len(self):
+            began = time.perf_counter()
+            index = self.position
+            stop = None if index == len(self) - 1 else (index + 1) * self.examples_per_step
+            picked = order[index * self.examples_per_step : stop]
+            step = self.build([self.source[int(i)] for i in picked], self.epoch, index)
+            step.load_seconds = time.perf_counter() - began
+            self.position += 1
+            yield step
+
+    def build(self, examples: list[Example], epoch: int = 0, index: int = 0) -> StepBatch:
+        """The step of ``examples`` as this rank sees it, with divisors over all ranks."""
+        mine = cut_step(examples, self.tokens_per_micro, self.world_size, self.min_shared)[self.rank]
+        return StepBatch(
+            micros=[collate(group, self.min_shared) for group in mine],
+            num_tokens=sum(int(s.supervised.sum()) for e in examples for s in e),
+            num_sequences=sum(len(e) for e in examples),
+            num_examples=len(examples),
+            epoch=epoch,
+            index=index,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, "position": self.position, **self._identity()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where ``state`` stood.
+
+        Raises:
+            UserError: naming what differs between the checkpoint's data and this run's.
+        """
+        for name, here in self._identity().items():
+            if state.get(name) != here:
+                raise UserError(
+                    f"cannot resume: the checkpoint was written with {name}={state.get(name)!r}, this run has {here!r}; "
+                    "restore it, or start a new run from the checkpoint's exported model"
+                )
+        self.epoch, self.position = state["epoch"], state["position"]
+
+    def _identity(self) -> dict[str, Any]:
+        """What fixes the order and the meaning of a position."""
+        return {
+            "fingerprint": self.source.fingerprint,
+            "examples": len(self.source),
+            "examples_per_step": self.examples_per_step,
+            "seed": self.seed,
+        }
