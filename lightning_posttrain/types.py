@@ -17,7 +17,7 @@ from torch import Tensor
 
 
 class UserError(Exception):
-    """Bad input or a run that would be meaningless. The message names the file, line or field, the value and the remedy.
+    """Bad input or a run that would be meaningless. The message names file, line or field, the value and the remedy.
 
     The command line prints it without a traceback and exits with code 2.
     """
@@ -150,9 +150,10 @@ class MicroBatch:
         return MicroBatch(**{**self.__dict__, **moved})
 
 
-@dataclass
 class StepBatch:
     """Everything one optimizer step sees on this rank, with divisors that hold for the whole step on all ranks.
+
+    Not a dataclass: Lightning's precision plugins walk into those and would copy every micro-batch.
 
     Args:
         micros: this rank's micro-batches; every rank has the same number.
@@ -162,15 +163,22 @@ class StepBatch:
         load_seconds: time spent building it.
     """
 
-    micros: list[MicroBatch]
-    num_tokens: int
-    num_sequences: int
-    num_examples: int
-    epoch: int = 0
-    index: int = 0
-    load_seconds: float = 0.0
+    def __init__(
+        self,
+        micros: list[MicroBatch],
+        num_tokens: int,
+        num_sequences: int,
+        num_examples: int,
+        epoch: int = 0,
+        index: int = 0,
+        load_seconds: float = 0.0,
+    ) -> None:
+        self.micros = micros
+        self.num_tokens, self.num_sequences, self.num_examples = num_tokens, num_sequences, num_examples
+        self.epoch, self.index, self.load_seconds = epoch, index, load_seconds
 
     def to(self, device: torch.device | str) -> StepBatch:
+        """The same step with its tensors on ``device``."""
         return StepBatch(**{**self.__dict__, "micros": [m.to(device) for m in self.micros]})
 
 

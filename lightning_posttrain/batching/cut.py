@@ -7,7 +7,7 @@ depend on any of this (tests/equivalence), only its time and memory do.
 
 from __future__ import annotations
 
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from ..types import Example, Sequence, UserError
 from .tree import common_prefix, sort_key
@@ -16,7 +16,7 @@ from .tree import common_prefix, sort_key
 def distinct_tokens(sequences: list[Sequence], min_shared: int) -> int:
     """Tokens the decoder sees when ``sequences`` share their prefixes (an upper bound for nested short ones)."""
     ordered = sorted(sequences, key=sort_key)
-    saved = (_shared(a, b, min_shared) for a, b in zip(ordered, ordered[1:], strict=False))
+    saved = (_shared(a, b, min_shared) for a, b in pairwise(ordered))
     return sum(len(s.ids) - 1 for s in sequences) - sum(saved)
 
 
@@ -49,7 +49,7 @@ def cut_step(
         raise UserError(
             f"a step has {len(examples)} examples for {world_size} ranks; raise examples_per_step or use fewer ranks"
         )
-    gain = [0] + [_shared(a[0], b[0], min_shared) for a, b in zip(ordered, ordered[1:], strict=False)]
+    gain = [0] + [_shared(a[0], b[0], min_shared) for a, b in pairwise(ordered)]
     count = len(_greedy(own, gain, tokens_per_micro))
     count = min(-(-count // world_size) * world_size, len(examples) // world_size * world_size)
     low, high = max(own), max(sum(own), 1)

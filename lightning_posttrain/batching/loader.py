@@ -1,4 +1,4 @@
-"""The loader: an epoch is a permutation keyed by (seed, epoch), a batch is a whole optimizer step, a position is a number.
+"""The loader: an epoch is a permutation keyed by (seed, epoch), a batch is an optimizer step, a position is a number.
 
 Nothing about the order is drawn from global random state, so workers, ranks and resuming cannot change it. The state
 is (epoch, next step, data fingerprint, batch words); `__len__` is there because Lightning loses a batch without it.
@@ -108,7 +108,7 @@ class StepLoader:
         for name, here in self._identity().items():
             if state.get(name) != here:
                 raise UserError(
-                    f"cannot resume: the checkpoint was written with {name}={state.get(name)!r}, this run has {here!r}; "
+                    f"cannot resume: the checkpoint has {name}={state.get(name)!r}, this run {here!r}; "
                     "restore it, or start a new run from the checkpoint's exported model"
                 )
         self.epoch, self.position = state["epoch"], state["position"]

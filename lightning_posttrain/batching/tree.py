@@ -6,6 +6,8 @@ a system prompt, a label list, a DPO prompt and GRPO's completions all look alik
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 
@@ -39,12 +41,12 @@ class _Forest:
         self.tokens: list[np.ndarray] = []
         self.place: list[list[np.ndarray]] = [[] for _ in sequences]
         order = sorted(range(len(sequences)), key=lambda s: sort_key(sequences[s]))
-        shared = [0] + [common_prefix(sequences[a], sequences[b]) for a, b in zip(order, order[1:], strict=False)]
+        shared = [0] + [common_prefix(sequences[a], sequences[b]) for a, b in pairwise(order)]
         stack = [(order, shared, 0, -1)]  # members, their common prefix with the one before, depth, parent node
         while stack:
             members, shared, depth, parent = stack.pop()
             cuts = [i for i in range(len(members)) if i == 0 or shared[i] < depth + min_shared] + [len(members)]
-            for lo, hi in reversed(list(zip(cuts, cuts[1:], strict=False))):
+            for lo, hi in reversed(list(pairwise(cuts))):
                 if len(cuts) > 2:  # siblings: each is laid out with its whole subtree before the next
                     stack.append((members[lo:hi], [0, *shared[lo + 1 : hi]], depth, parent))
                     continue

@@ -1,4 +1,4 @@
-"""Attention over flat token layouts, plugged into transformers' AttentionInterface: no mask, no cache, no kernel of ours.
+"""Attention over flat token layouts, through transformers' AttentionInterface: no mask, no cache, no kernel of ours.
 
 The decoder is called with ``layout=``; every attention layer hands its queries, keys and values to that layout. A
 training micro-batch brings a `TreeLayout` (below); the sampler brings its key-value store. Attention dropout and
@@ -66,6 +66,8 @@ def layout_attention(
         raise UserError(
             "a model prepared for packed batches got an ordinary forward: wrap it in `plain_attention(model)`"
         )
+    # Under autocast rotary embeddings leave queries and keys in float32 while values are already narrow.
+    query, key = query.to(value.dtype), key.to(value.dtype)
     options = AttentionOptions(scaling or query.shape[-1] ** -0.5, sliding_window, softcap, s_aux)
     if isinstance(layout, TreeLayout):
         out = tree_attention(query, key, value, layout, options)
@@ -75,11 +77,11 @@ def layout_attention(
 
 
 def use_layout_attention(model: PreTrainedModel) -> None:
-    """Make every attention layer of ``model`` ask the layout. Forwards then need ``layout=`` (see `plain_attention`)."""
+    """Make every attention layer of ``model`` ask the layout; see `plain_attention` for ordinary forwards."""
     model.set_attn_implementation(ATTENTION)
 
 
-class plain_attention:  # noqa: N801 - a context manager, named like one
+class plain_attention:
     """Within the context ``model`` attends as transformers does by itself (sdpa): for generate, lm-eval and checks."""
 
     def __init__(self, model: PreTrainedModel) -> None:

@@ -32,7 +32,7 @@ def decode(model: nn.Module, micro: MicroBatch) -> Tensor:
 
 
 def logits_of(model: nn.Module, hidden: Tensor) -> Tensor:
-    """The model's own logits for hidden states (..., D), in float32 (or float64), with its cap or scale if it has one."""
+    """The model's own logits for hidden states (..., D), float32 or float64, with its cap or scale if it has one."""
     logits = base_model(model).get_output_embeddings()(hidden)
     logits = logits if logits.dtype == torch.float64 else logits.float()
     config = base_model(model).config.get_text_config()

@@ -1,0 +1,44 @@
+"""Views of tokenised examples that keep a truthful fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from ..types import Example, UserError
+from .loader import ExampleSource
+
+
+class Subset:
+    """The examples of ``source`` at ``indices`` (n,) int64, in that order."""
+
+    def __init__(self, source: ExampleSource, indices: np.ndarray) -> None:
+        self.source, self.indices = source, indices
+        digest = hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest()
+        self.fingerprint = hashlib.sha256(f"{source.fingerprint} {digest}".encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.source[int(self.indices[index])]
+
+
+def split(source: ExampleSource, held_out: int, most: int | None, seed: int) -> tuple[ExampleSource, Subset | None]:
+    """Hold out some examples, and keep at most ``most`` of the rest, both drawn by ``seed`` alone.
+
+    The held-out examples do not depend on ``most``, so runs on more data are validated on the same examples.
+
+    Raises:
+        UserError: fewer examples than asked for.
+    """
+    if held_out + 1 > len(source):
+        raise UserError(f"val_examples={held_out} leaves nothing to train on: there are {len(source)} examples")
+    if most is not None and not 1 <= most <= len(source) - held_out:
+        raise UserError(f"max_examples={most}: {len(source) - held_out} training examples are available")
+    if not held_out and most is None:
+        return source, None
+    order = np.random.default_rng([seed, 0x5EED]).permutation(len(source))
+    train = np.sort(order[held_out:][:most])
+    return Subset(source, train), Subset(source, np.sort(order[:held_out])) if held_out else None

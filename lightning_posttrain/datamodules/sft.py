@@ -1,0 +1,133 @@
+"""Rows -> conversations -> tokenised examples -> whole optimizer steps. Wiring only."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import lightning as L
+
+from ..batching.loader import ExampleSource, StepLoader
+from ..batching.sources import split
+from ..batching.tree import MIN_SHARED
+from ..records.adapters import conversation
+from ..records.sources import fingerprint, read_rows
+from ..tasks.base import Task
+from ..text.cache import TokenisedDataset, tokenise
+from ..text.render import Renderer
+from ..types import Example, UserError
+
+NEVER_SHARED = 1 << 62
+
+
+class SFTDataModule(L.LightningDataModule):
+    """Supervised examples from a file or the hub, for training and validation.
+
+    Args:
+        path: training rows: .jsonl, .json, .csv, .parquet (also .gz), or ``hub:org/name:config:split``.
+        val_path: validation rows; without it ``val_examples`` are held out of ``path``.
+        val_examples: rows of ``path`` held out for validation, drawn by ``seed``.
+        task: how a raw row becomes a conversation; null = by its columns (messages, prompt + completion, ...).
+        max_examples: train on at most this many rows, drawn by ``seed``; null = all.
+        examples_per_step: rows per optimizer step over all ranks: the batch size.
+        tokens_per_micro: most distinct tokens on a device at once: the memory bound.
+        max_length: most tokens of a row.
+        overlong: what happens to longer rows: ``error``, or ``drop`` (counted and reported).
+        supervise: which turns are trained.
+        on_bad_row: ``error``, or ``skip`` (counted and reported).
+        share_prefixes: run tokens with which several rows start only once.
+        num_workers: processes that tokenise; 0 = this one.
+        cache_dir: tokenised rows are kept here, under a hash of everything that decides them.
+        seed: of the order of rows, the split and the sample.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        val_path: str | None = None,
+        val_examples: int = 0,
+        task: Task | None = None,
+        max_examples: int | None = None,
+        examples_per_step: int = 32,
+        tokens_per_micro: int = 8192,
+        max_length: int | None = None,
+        overlong: Literal["error", "drop"] = "error",
+        supervise: Literal["all_turns", "last_turn", "all_tokens"] = "all_turns",
+        on_bad_row: Literal["error", "skip"] = "error",
+        share_prefixes: bool = True,
+        num_workers: int = 0,
+        cache_dir: str = ".cache/tokenised",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if val_path is not None and val_examples:
+            raise UserError("give val_path or val_examples, not both")
+        self.path, self.val_path, self.val_examples, self.task = path, val_path, val_examples, task
+        self.max_examples, self.examples_per_step = max_examples, examples_per_step
+        self.tokens_per_micro = tokens_per_micro
+        self.limits: dict[str, Any] = {"max_length": max_length, "overlong": overlong, "supervise": supervise}
+        self.on_bad_row, self.share_prefixes = on_bad_row, share_prefixes
+        self.num_workers, self.cache_dir, self.seed = num_workers, cache_dir, seed
+        self.train_set: ExampleSource | None = None
+        self.val_set: ExampleSource | None = None
+
+    def setup(self, stage: str) -> None:
+        """Tokenise with the module's renderer (the Trainer calls this; `prepare` is the same without one)."""
+        module: Any = self.trainer.lightning_module  # type: ignore[union-attr]
+        self.prepare(module.training_renderer(**self.limits))
+
+    def prepare(self, renderer: Renderer) -> None:
+        """Tokenise training and validation rows with ``renderer``; a second call does nothing."""
+        if self.train_set is not None:
+            return
+        everything = self._tokenise(self.path, renderer)
+        self.train_set, self.val_set = split(everything, self.val_examples, self.max_examples, self.seed)
+        if self.val_path is not None:
+            self.val_set = self._tokenise(self.val_path, renderer)
+
+    def fingerprints(self) -> dict[str, str]:
+        """Content hashes of what is trained and validated on, for run.json."""
+        named = {"train": self.train_set, "val": self.val_set}
+        return {name: source.fingerprint for name, source in named.items() if source is not None}
+
+    def _tokenise(self, path: str, renderer: Renderer) -> TokenisedDataset:
+        def example(row: Mapping[str, Any], origin: str) -> Example:
+            task = self.task
+            talk = conversation(row, origin) if task is None else task.record(row, origin).conversation()
+            return (renderer.sequence(talk),)
+
+        task_key = None if self.task is None else [type(self.task).__qualname__, vars(self.task)]
+        data = tokenise(
+            read_rows(path),
+            example,
+            key=f"{fingerprint(path)} {renderer.fingerprint} {task_key} {self.on_bad_row}",
+            cache_dir=self.cache_dir,
+            num_workers=self.num_workers,
+            on_bad_row=self.on_bad_row,
+        )
+        if data.report.skipped:
+            print(f"{path}: {data.report}", file=sys.stderr)
+        return data
+
+    def train_dataloader(self) -> StepLoader:
+        return self._loader(self.train_set, self.seed)
+
+    def val_dataloader(self) -> StepLoader | list[Any]:
+        return [] if self.val_set is None else self._loader(self.val_set, None)
+
+    test_dataloader = val_dataloader
+
+    def _loader(self, source: ExampleSource | None, seed: int | None) -> StepLoader:
+        if source is None:
+            raise UserError("the data module has not been prepared: call `prepare(renderer)` or fit with a Trainer")
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return StepLoader(
+            source,
+            self.examples_per_step,
+            self.tokens_per_micro,
+            seed=seed,
+            rank=rank,
+            world_size=world,
+            min_shared=MIN_SHARED if self.share_prefixes else NEVER_SHARED,
+        )

@@ -1,0 +1,260 @@
+"""The loop that carries every method: one Lightning batch is one optimizer step.
+
+A step arrives as micro-batches with divisors for the whole step, so the loss does not depend on how it was cut or on
+how many ranks share it. A method only says what a micro-batch's loss is (`micro_loss`); this module does the rest:
+backward per micro-batch with one gradient sync, the finite check, clipping, step, schedule, logging. Random numbers
+(dropout) are a function of (seed, step, rank), so a resumed run needs no generator state.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import GenerationConfig
+
+from ..batching.loader import StepLoader
+from ..metrics.nll import TokenNLL
+from ..models.load import LoadSpec, LoraSpec, load_policy
+from ..ops.logprobs import token_logprobs
+from ..text.render import Renderer
+from ..text.spec import ChatSpec
+from ..text.tokenizer import TokenizerSpec, build_tokenizer
+from ..types import MicroBatch, StepBatch, UserError
+from .optim import OptimizerSpec, ScheduleSpec, build_optimizer, schedule_factor
+
+
+class PolicyModule(L.LightningModule):
+    """A language model and the loop that trains it.
+
+    Args:
+        pretrained: folder or hub id of weights, or of an adapter; brings its own tokenizer.
+        architecture: config fields with ``model_type``, for random weights; used when ``pretrained`` is null.
+        tokenizer: used when ``pretrained`` is null, or when its ``source`` is given.
+        lora: train adapters instead of all weights.
+        load: quantisation, gradient checkpointing, compilation.
+        optimizer: its name and numbers.
+        schedule: learning rate over the run.
+        max_grad_norm: gradients are scaled down to this 2-norm; null = only measured.
+        chat: chat format and stop tokens.
+        seed: of random weights, adapters and dropout.
+    """
+
+    def __init__(
+        self,
+        pretrained: str | None = None,
+        architecture: dict[str, Any] | None = None,
+        tokenizer: TokenizerSpec = TokenizerSpec(),  # noqa: B008 - frozen
+        lora: LoraSpec | None = None,
+        load: LoadSpec = LoadSpec(),  # noqa: B008 - frozen
+        optimizer: OptimizerSpec = OptimizerSpec(),  # noqa: B008 - frozen
+        schedule: ScheduleSpec = ScheduleSpec(),  # noqa: B008 - frozen
+        max_grad_norm: float | None = 1.0,
+        chat: ChatSpec = ChatSpec(),  # noqa: B008 - frozen
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.pretrained, self.architecture, self.lora, self.load = pretrained, architecture, lora, load
+        self.optimizer_spec, self.schedule_spec = optimizer, schedule
+        self.max_grad_norm, self.seed = max_grad_norm, seed
+        if pretrained is not None and tokenizer.source is None:
+            tokenizer = TokenizerSpec(source=pretrained, pad_token=tokenizer.pad_token)
+        self.tokenizer = build_tokenizer(tokenizer)
+        self.renderer = chat.renderer(self.tokenizer, _generation_config(pretrained))
+        self.chat = chat
+        self.model: Any = None
+        self.val_nll = TokenNLL()
+        self.step_seconds = 0.0
+        self._loader_state: dict[str, Any] | None = None
+
+    @abstractmethod
+    def micro_loss(self, micro: MicroBatch, step: StepBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """This micro-batch's share of the step's loss, and detached sums to log with the step.
+
+        Returns:
+            A scalar that, summed over the micro-batches of all ranks, is the loss of the step; and ``{name: sum}``,
+            each of which is summed the same way and logged as ``train/<name>``.
+        """
+
+    def training_renderer(self, **limits: Any) -> Renderer:
+        """A renderer with this model's format and the data's ``max_length``, ``supervise`` and ``overlong``."""
+        return self.chat.renderer(self.tokenizer, _generation_config(self.pretrained), **limits)
+
+    # ---- building -------------------------------------------------------------------------------------------------
+
+    def configure_model(self) -> None:
+        """Build the policy (once), in bf16 under ``precision: bf16-true``, else in float32."""
+        if self.model is None:
+            precision = str(self._trainer.precision) if self._trainer else "32-true"
+            self.build({"bf16-true": torch.bfloat16, "64-true": torch.float64}.get(precision, torch.float32))
+
+    def build(self, dtype: torch.dtype = torch.float32) -> None:
+        """Build the policy outside a Trainer."""
+        self.model = load_policy(
+            self.pretrained,
+            self.architecture,
+            vocab_size=len(self.tokenizer),
+            dtype=dtype,
+            load=self.load,
+            lora=self.lora,
+            seed=self.seed,
+        )
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        """Refuse the Trainer's flags that this loop owns, before Lightning's own check of them."""
+        trainer = self.trainer
+        if trainer.accumulate_grad_batches != 1:
+            raise UserError(
+                "trainer.accumulate_grad_batches belongs to this loop: a batch is a whole optimizer step; "
+                "use data.examples_per_step (batch size) and data.tokens_per_micro (memory) instead"
+            )
+        if trainer.gradient_clip_val is not None:
+            raise UserError("trainer.gradient_clip_val belongs to this loop: use model.max_grad_norm instead")
+        if str(trainer.precision) in ("16-mixed", "16-true", "transformer-engine-float16"):
+            raise UserError(f"trainer.precision={trainer.precision} needs loss scaling; use bf16-mixed or bf16-true")
+        return []
+
+    def configure_optimizers(self) -> Any:
+        optimizer = build_optimizer(self.model, self.optimizer_spec)
+        total = int(min(self.trainer.estimated_stepping_batches, 1 << 62))
+        factor = schedule_factor(self.schedule_spec, total)
+        return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, factor)}
+
+    def _apply(self, fn: Any, recurse: bool = True) -> PolicyModule:
+        """Keep rotary frequencies in float32: positions in the thousands times a bf16 frequency are off by radians."""
+        kept = {name: buffer for name, buffer in self.named_buffers() if name.endswith("inv_freq")}
+        super()._apply(fn, recurse)
+        for name, buffer in kept.items():
+            owner, _, leaf = name.rpartition(".")
+            module = self.get_submodule(owner)
+            module._buffers[leaf] = buffer.to(module._buffers[leaf].device)  # type: ignore[union-attr]
+        return self
+
+    # ---- training -------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: StepBatch, batch_idx: int) -> None:
+        began = time.perf_counter()
+        optimizer: Any = self.optimizers()
+        torch.manual_seed(hash((self.seed, self.global_step, self.global_rank)) % (1 << 63))
+        world = self.trainer.world_size
+        losses, sums = [], {}
+        for i, micro in enumerate(batch.micros):
+            with self._sync_only_if(i == len(batch.micros) - 1):
+                loss, extra = self.micro_loss(micro, batch)
+                self.manual_backward(loss * world)  # world_size undoes the mean that data parallelism takes
+            losses.append(loss.detach())
+            for name, value in extra.items():
+                sums[name] = sums.get(name, 0) + value
+        norm = self._clip()
+        self._check_finite(torch.stack(losses), norm, batch)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        schedule: Any = self.lr_schedulers()
+        lr = optimizer.param_groups[0]["lr"]
+        if schedule is not None:
+            schedule.step()
+        logged = {"loss": torch.stack(losses).sum(), **sums}
+        if world > 1:
+            logged = {k: self.trainer.strategy.reduce(v, reduce_op="sum") for k, v in logged.items()}
+        values = {f"train/{k}": v for k, v in logged.items()} | {"train/grad_norm": norm, "train/lr": lr}
+        self.log_dict(values, batch_size=1)
+        self.log("loss", values["train/loss"], prog_bar=True, logger=False, batch_size=1)
+        self.step_seconds = time.perf_counter() - began
+
+    def _sync_only_if(self, last: bool) -> AbstractContextManager[Any]:
+        """Gradients are reduced once per step, with the last micro-batch."""
+        block = getattr(self.trainer.strategy, "block_backward_sync", None)
+        return nullcontext() if last or block is None or self.trainer.world_size == 1 else block()
+
+    def _clip(self) -> Tensor:
+        limit = torch.inf if self.max_grad_norm is None else self.max_grad_norm
+        return torch.nn.utils.clip_grad_norm_((p for p in self.parameters() if p.grad is not None), limit)
+
+    def _check_finite(self, losses: Tensor, norm: Tensor, batch: StepBatch) -> None:
+        """Stop before the weights are touched, and say which rows did it."""
+        if torch.isfinite(norm) and bool(torch.isfinite(losses).all()):
+            return
+        rows: list[str] = []
+        with torch.no_grad():
+            for micro in batch.micros:
+                bad = ~torch.isfinite(token_logprobs(self.model, micro))
+                rows += [micro.origins[int(s)] or micro.ids[int(s)] for s in micro.sequence[bad].unique()]
+        suspects = rows or [o or i for m in batch.micros for o, i in zip(m.origins, m.ids, strict=True)]
+        kind = "rows with non-finite log-probs" if rows else "all log-probs are finite, the gradient is not; rows"
+        raise UserError(
+            f"step {self.global_step} (epoch {batch.epoch}, batch {batch.index}): loss {losses.sum().item()}, gradient "
+            f"norm {norm.item()}: the weights were not updated. {kind}: {', '.join(suspects[:8])}"
+            f"{' ...' if len(suspects) > 8 else ''}. Lower model.optimizer.lr or look at these rows with `preview`."
+        )
+
+    # ---- validation -----------------------------------------------------------------------------------------------
+
+    def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
+        for micro in batch.micros:
+            self.val_nll.update(token_logprobs(self.model, micro))
+
+    def on_validation_epoch_end(self) -> None:
+        if self.val_nll.update_called:
+            self.log("val/nll", self.val_nll.compute().float(), prog_bar=True, sync_dist=False)
+            self.val_nll.reset()
+
+    test_step, on_test_epoch_end = validation_step, on_validation_epoch_end
+
+    # ---- checkpoints ----------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Only what was trained (a frozen base is named in the config), and where the loader stands."""
+        keep = {name for name, p in self.named_parameters() if p.requires_grad}
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in keep}
+        loader = self.trainer.train_dataloader
+        if isinstance(loader, StepLoader):
+            checkpoint["step_loader"] = loader.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._loader_state = checkpoint.get("step_loader")
+
+    def on_train_start(self) -> None:
+        """Put the loader where the checkpoint left it, before its first batch is built.
+
+        Lightning restores a loader only if nothing asked for its length earlier, and a schedule must ask.
+        """
+        loader = self.trainer.train_dataloader
+        if self._loader_state is not None and isinstance(loader, StepLoader):
+            loader.load_state_dict(self._loader_state)
+            self._loader_state = None
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load trained parameters; anything else in the model stays as it was built.
+
+        Raises:
+            UserError: the parameters are not those of this model.
+        """
+        mine = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        wrong = sorted(set(mine) ^ set(state_dict)) or sorted(
+            f"{k} {tuple(v.shape)} instead of {tuple(mine[k].shape)}"
+            for k, v in state_dict.items()
+            if v.shape != mine[k].shape
+        )
+        if wrong:
+            raise UserError(
+                f"the checkpoint belongs to another model: {len(wrong)} parameters differ, e.g. {wrong[:3]}"
+            )
+        return super().load_state_dict(state_dict, strict=False, assign=assign)
+
+
+def _generation_config(pretrained: str | None) -> GenerationConfig | None:
+    """The model's generation config, whose eos ids end an answer too, where it has one."""
+    if pretrained is None:
+        return None
+    try:
+        return GenerationConfig.from_pretrained(pretrained)
+    except OSError:
+        return None

@@ -1,0 +1,142 @@
+"""Optimizers and learning-rate schedules, by the names people use.
+
+Decay is not applied to vectors (biases, norms). Anything else in torch.optim comes in through Lightning's
+``--optimizer`` and ``--lr_scheduler``, which take the place of these.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ..types import UserError
+
+
+@dataclass(frozen=True)
+class OptimizerSpec:
+    """Which optimizer, and its numbers."""
+
+    name: Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "muon"] = "adamw"
+    """``muon``: matrices of the decoder layers by Muon (Jordan et al. 2024), everything else by AdamW."""
+    lr: float = 2e-5
+    """Peak learning rate."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay rates of Adam's two moments."""
+    eps: float = 1e-8
+    """Added to Adam's denominator."""
+    weight_decay: float = 0.0
+    """Decoupled decay of tensors with two or more dimensions."""
+    muon_lr: float = 0.02
+    """Peak learning rate of Muon's matrices (its update is orthogonal, so its scale does not depend on the loss)."""
+
+
+@dataclass(frozen=True)
+class ScheduleSpec:
+    """Learning rate over the run, as a factor on the peak."""
+
+    name: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    """``wsd``: warm up, stay, then decay linearly over the last ``decay_ratio`` of the steps."""
+    warmup_ratio: float = 0.0
+    """Share of the steps spent rising linearly to the peak; not with ``warmup_steps``."""
+    warmup_steps: int = 0
+    """The same in steps."""
+    decay_ratio: float = 0.1
+    """Share of the steps of the final decay (``wsd`` only)."""
+    min_ratio: float = 0.0
+    """Factor at the last step (not ``constant``)."""
+
+
+def build_optimizer(model: nn.Module, spec: OptimizerSpec) -> Optimizer:
+    """The optimizer over ``model``'s trainable parameters.
+
+    Raises:
+        UserError: a number out of range, or nothing to train.
+    """
+    if not spec.lr > 0 or spec.weight_decay < 0:
+        raise UserError(f"optimizer: need lr > 0 and weight_decay >= 0, got {spec.lr} and {spec.weight_decay}")
+    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    if not named:
+        raise UserError("the model has no trainable parameter")
+    matrices = _muon_matrices(model) if spec.name == "muon" else set()
+    rest = [p for _, p in named if id(p) not in matrices]
+    groups = [
+        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": spec.weight_decay},
+        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    groups = [g for g in groups if g["params"]]
+    if spec.name in ("adamw", "muon"):
+        fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in rest)
+        adamw = torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, eps=spec.eps, fused=fused)
+        if spec.name == "adamw":
+            return adamw
+        chosen = [p for _, p in named if id(p) in matrices]
+        return MuonAdamW(torch.optim.Muon(chosen, lr=spec.muon_lr, weight_decay=spec.weight_decay), adamw)
+    from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
+
+    kind = PagedAdamW8bit if spec.name == "paged_adamw_8bit" else AdamW8bit
+    return kind(groups, lr=spec.lr, betas=spec.betas, eps=spec.eps)
+
+
+def _muon_matrices(model: nn.Module) -> set[int]:
+    """Ids of the 2-D weights inside the decoder's layers: not embeddings, not the head."""
+    layers = [m for n, m in model.named_modules() if isinstance(m, nn.ModuleList) and n.endswith("layers")]
+    found = {id(p) for stack in layers for p in stack.parameters() if p.ndim == 2 and p.requires_grad}
+    if not found:
+        raise UserError("optimizer.name=muon: the model has no trainable matrices in its layers; use adamw")
+    return found
+
+
+class MuonAdamW(Optimizer):
+    """Two optimizers as one, with the groups and the state that schedulers and checkpoints expect."""
+
+    def __init__(self, muon: Optimizer, adamw: Optimizer) -> None:
+        self.parts = (muon, adamw)
+        self.defaults: dict[str, Any] = {}
+        super().__init__([{"params": g["params"]} for p in self.parts for g in p.param_groups], {})
+        self.param_groups = [g for p in self.parts for g in p.param_groups]
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        loss = closure() if closure is not None else None
+        for part in self.parts:
+            part.step()
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"parts": [p.state_dict() for p in self.parts]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+        self.param_groups = [g for p in self.parts for g in p.param_groups]
+
+
+def schedule_factor(spec: ScheduleSpec, total_steps: int) -> Callable[[int], float]:
+    """Factor on the peak learning rate for step 0, 1, ..., total_steps - 1.
+
+    Raises:
+        UserError: warm-up given twice, or shares that do not fit into the run.
+    """
+    if spec.warmup_ratio and spec.warmup_steps:
+        raise UserError("schedule: give warmup_ratio or warmup_steps, not both")
+    warmup = spec.warmup_steps or math.ceil(spec.warmup_ratio * total_steps)
+    decay = math.ceil(spec.decay_ratio * total_steps) if spec.name == "wsd" else total_steps - warmup
+    if not 0 <= warmup <= total_steps or not 0 <= decay <= total_steps - warmup:
+        raise UserError(f"schedule: {warmup} warm-up and {decay} decay steps do not fit into {total_steps} steps")
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        progress = min(1.0, max(0.0, (step - (total_steps - decay)) / max(1, decay)))
+        if spec.name == "constant":
+            return 1.0
+        shape = 0.5 * (1 + math.cos(math.pi * progress)) if spec.name == "cosine" else 1 - progress
+        return spec.min_ratio + (1 - spec.min_ratio) * shape
+
+    return factor
