@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..types import Example, MicroBatch, Sequence, TreeLayout, UserError
 
@@ -104,10 +105,10 @@ def collate(examples: list[Example], min_shared: int = MIN_SHARED) -> MicroBatch
         owners.append(np.full(len(at), index))
     pairs = (np.concatenate(sources) << 32) | np.concatenate(targets)
     distinct, gather = np.unique(pairs, return_inverse=True)
-    positions = np.concatenate([np.arange(p, p + n) for p, n in zip(layout.positions, layout.lengths, strict=True)])
+    input_ids, position_ids = _flat(forest, layout)
     return MicroBatch(
-        input_ids=torch.from_numpy(np.concatenate(forest.tokens).astype(np.int64))[None],
-        position_ids=torch.from_numpy(positions)[None],
+        input_ids=input_ids,
+        position_ids=position_ids,
         layout=layout,
         sources=torch.from_numpy(distinct >> 32),
         targets=torch.from_numpy(distinct & 0xFFFFFFFF),
@@ -118,3 +119,29 @@ def collate(examples: list[Example], min_shared: int = MIN_SHARED) -> MicroBatch
         ids=tuple(s.id for s in sequences),
         origins=tuple(s.origin for s in sequences),
     )
+
+
+def build_forest(
+    rows: list[np.ndarray], min_shared: int = MIN_SHARED
+) -> tuple[Tensor, Tensor, TreeLayout, list[np.ndarray]]:
+    """Lay out token rows that are fed whole, such as prompts, sharing their common prefixes like `collate` does.
+
+    Args:
+        rows: (T,) token ids each, none empty.
+        min_shared: shortest common prefix (tokens) worth sharing.
+
+    Returns:
+        input_ids and position_ids (1, N) int64, the layout of those N distinct tokens, and for each row the flat
+        index (T,) of each of its tokens.
+    """
+    closed = [Sequence(np.append(row, 0).astype(np.int32), np.zeros(0, bool)) for row in rows]  # the last is never fed
+    forest = _Forest(closed, min_shared)
+    layout = forest.layout()
+    return *_flat(forest, layout), layout, [np.concatenate(parts) for parts in forest.place]
+
+
+def _flat(forest: _Forest, layout: TreeLayout) -> tuple[Tensor, Tensor]:
+    """Token ids and positions (1, N) int64 in layout order."""
+    positions = np.concatenate([np.arange(p, p + n) for p, n in zip(layout.positions, layout.lengths, strict=True)])
+    ids = np.concatenate(forest.tokens).astype(np.int64)
+    return torch.from_numpy(ids)[None], torch.from_numpy(positions)[None]

@@ -1,6 +1,6 @@
 """Rows of the common chat layouts -> Conversation, for data that belongs to no task.
 
-Three layouts: ``messages`` (role, content), ``prompt`` + ``completion``, and ShareGPT's ``conversations`` (from, value).
+Three layouts: ``messages`` (role, content), ``prompt`` + ``completion``, ShareGPT's ``conversations`` (from, value).
 Tool calls and separate reasoning fields are refused rather than lost: put what should be seen into the content.
 """
 
@@ -31,8 +31,8 @@ class _Named(Protocol):
 def conversation(row: Mapping[str, Any], origin: str) -> Conversation:
     """A row as a conversation. Its id is the row's ``id``, else a hash of the messages; other columns go to ``meta``.
 
-    With several layouts in one row, ``messages`` wins, then ``conversations``. In ``prompt`` + ``completion``, assistant
-    messages of the prompt are context and are not trained.
+    With several layouts in one row, ``messages`` wins, then ``conversations``. In ``prompt`` + ``completion``, an
+    assistant message of the prompt is context and is not trained.
 
     Raises:
         UserError: unknown layout, or a conversation with nothing (or nothing sensible) to learn; names the field.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,8 +53,8 @@ def decode_object(text: str) -> dict[str, Any]:
     return value
 
 
-def array_items(text: str) -> Iterator[tuple[int, Any]]:
-    """(line number, element) of the JSON array that ``text`` is, element by element.
+def items(text: str) -> Iterator[tuple[int, str | None, Any]]:
+    """(line number, key, value) of the JSON array or object that ``text`` is, one by one; in an array the key is None.
 
     Raises:
         BadText: at the first place that is no valid JSON.
@@ -61,22 +62,35 @@ def array_items(text: str) -> Iterator[tuple[int, Any]]:
     at = _skip(text, 0)
     if at == len(text):
         return
-    if text[at] != "[":
-        raise _at(text, at, f"{text[at : at + 20]!r} begins no array. One object per line belongs into a .jsonl file.")
+    if text[at] not in "[{":
+        raise _at(text, at, f"{text[at : at + 20]!r} begins neither an array nor an object.")
+    keyed = text[at] == "{"
+    close = "}" if keyed else "]"
     at = _skip(text, at + 1)
     line, counted = 1, 0
-    while text[at : at + 1] != "]":
+    while text[at : at + 1] != close:
         line, counted = line + text.count("\n", counted, at), at
+        key = None
+        if keyed:
+            at, key = _key(text, at)
         at, value = _decode(text, at)
-        yield line, value
+        yield line, key, value
         at = _skip(text, at)
         comma = text[at : at + 1] == ","
-        if not comma and text[at : at + 1] != "]":
-            raise _at(text, at, f"',' or ']' expected, found {text[at : at + 20]!r}; the file may be cut off.")
+        if not comma and text[at : at + 1] != close:
+            raise _at(text, at, f"',' or '{close}' expected, found {text[at : at + 20]!r}; the file may be cut off.")
         at = _skip(text, at + 1) if comma else at
     end = _skip(text, at + 1)
     if end < len(text):
-        raise _at(text, end, f"{text[end : end + 20]!r} follows the array.")
+        raise _at(text, end, f"{text[end : end + 20]!r} follows the end. One object per line belongs into a .jsonl.")
+
+
+def _key(text: str, at: int) -> tuple[int, str]:
+    end, key = _decode(text, at)
+    end = _skip(text, end)
+    if not isinstance(key, str) or text[end : end + 1] != ":":
+        raise _at(text, at, f"'\"key\":' expected, found {text[at : at + 20]!r}.")
+    return _skip(text, end + 1), key
 
 
 def _skip(text: str, at: int) -> int:
@@ -121,8 +135,7 @@ def _check_surrogates(value: Any) -> None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     row = dict(pairs)
     if len(row) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
         raise BadText(f"the key {twice[:60]!r} is given twice, so one value would be lost.")
     return row
 

@@ -1,4 +1,4 @@
-"""Rows from files and from the hub, one at a time, each with its origin (``file.jsonl:12``) and strict about its syntax.
+"""Rows from files and from the hub, one at a time, each with its origin (``file.jsonl:12``), strict about syntax.
 
 What other readers pass over in silence is refused by line: cut-off files, bytes that are no UTF-8, numbers that are no
 numbers, keys given twice. What the fields mean is left to the adapters and the tasks.
@@ -12,19 +12,20 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..types import UserError
-from .jsontext import BadText, array_items, decode_object, decode_utf8
+from .jsontext import BadText, decode_object, decode_utf8, items
 
 MAX_LINE = 64 * 2**20
 """Bytes of the longest line that is read; a file without line ends must not fill the memory."""
-MAX_ARRAY = 512 * 2**20
-"""Bytes of the largest .json array, which is read at once."""
+MAX_JSON = 512 * 2**20
+"""Bytes of the largest .json, which is read at once."""
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 Row = dict[str, Any]
@@ -36,7 +37,9 @@ def _stop(error: UserError) -> None:
 
 
 def read_rows(path: str | Path, on_bad: OnBad = _stop) -> Iterator[tuple[Row, str]]:
-    """Yields (row, origin) from .jsonl, .json (array of objects), .csv (also with .gz after them), .parquet or the hub.
+    """Yields (row, origin) from .jsonl, .json, .csv (also with .gz after them), .parquet or the hub.
+
+    A .json is an array of objects, or an object of objects, whose keys then become the rows' ``id``.
 
     Args:
         path: a file, or ``hub:org/name``, ``hub:org/name:split`` or ``hub:org/name:config:split``.
@@ -70,27 +73,24 @@ def _rows(path: str, on_bad: OnBad) -> Iterator[tuple[Row, str]]:
         for number, row in enumerate(_hub(path), start=1):
             yield dict(row), f"{path}:{number}"
         return
-    name = path.removesuffix(".gz")
-    suffix = Path(name).suffix.lower()
-    if suffix not in SUFFIXES or (suffix == ".parquet" and name != path):
-        raise UserError(
-            f"{path}: files of this kind are not read. Use {', '.join(SUFFIXES)} (.gz after the first three)."
-        )
     with _open(Path(path)) as raw:
-        if suffix == ".parquet":
+        name = path.removesuffix(".gz")
+        suffix = Path(name).suffix.lower()
+        if suffix == ".parquet" and name == path:
             yield from _parquet(raw, path)
             return
-        file = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if name != path else raw
-        reader = {".jsonl": _jsonl, ".json": _array, ".csv": _csv}[suffix]
+        reader = {".jsonl": _jsonl, ".json": _json, ".csv": _csv}.get(suffix)
+        if reader is None:
+            kinds = ", ".join(SUFFIXES)
+            raise UserError(f"{path}: no kind of file that is known. Use {kinds} (.gz after the first three).")
         try:
+            file = cast(BufferedReader, gzip.GzipFile(fileobj=raw)) if name != path else raw
             yield from reader(file, path, on_bad)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise UserError(
-                f"{path}: the compressed data is damaged or cut off ({error}). Fetch the file again."
-            ) from error
+        except (OSError, EOFError, zlib.error) as error:  # of the disk, or of damaged or cut off compressed data
+            raise UserError(f"{path}: cannot be read to its end ({error}). Fetch the file again.") from error
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path) -> BufferedReader:
     try:
         return path.open("rb")
     except IsADirectoryError as error:
@@ -107,7 +107,7 @@ def _open(path: Path) -> BinaryIO:
         raise UserError(f"{path}: cannot be read ({error}).") from error
 
 
-def _lines(file: BinaryIO, path: str, on_bad: OnBad) -> Iterator[tuple[int, str]]:
+def _lines(file: BufferedReader, path: str, on_bad: OnBad) -> Iterator[tuple[int, str]]:
     """Numbered lines as text, line ends kept. Only \\n ends a line: JSON strings may hold U+2028 and the like."""
     number = offset = 0
     while raw := file.readline(MAX_LINE + 1):
@@ -125,7 +125,7 @@ def _lines(file: BinaryIO, path: str, on_bad: OnBad) -> Iterator[tuple[int, str]
         offset += size
 
 
-def _jsonl(file: BinaryIO, path: str, on_bad: OnBad) -> Iterator[tuple[Row, str]]:
+def _jsonl(file: BufferedReader, path: str, on_bad: OnBad) -> Iterator[tuple[Row, str]]:
     for number, line in _lines(file, path, on_bad):
         if not line.strip():
             continue
@@ -139,22 +139,23 @@ def _jsonl(file: BinaryIO, path: str, on_bad: OnBad) -> Iterator[tuple[Row, str]
         yield row, f"{path}:{number}"
 
 
-def _array(file: BinaryIO, path: str, on_bad: OnBad) -> Iterator[tuple[Row, str]]:
-    raw = file.read(MAX_ARRAY + 1)
-    if len(raw) > MAX_ARRAY:
-        raise UserError(f"{path}: a .json array is read at once and may have {MAX_ARRAY >> 20} MiB. Make it a .jsonl.")
+def _json(file: BufferedReader, path: str, on_bad: OnBad) -> Iterator[tuple[Row, str]]:
+    raw = file.read(MAX_JSON + 1)
+    if len(raw) > MAX_JSON:
+        raise UserError(f"{path}: a .json is read at once and may have {MAX_JSON >> 20} MiB. Make it a .jsonl.")
     try:
-        for number, item in array_items(decode_utf8(raw, 0)):
+        for number, key, item in items(decode_utf8(raw, 0)):
             if isinstance(item, dict):
-                yield item, f"{path}:{number}"
+                yield ({"id": key, **item} if key is not None else item), f"{path}:{number}"
             else:
-                on_bad(UserError(f"{path}:{number}: an array element is {type(item).__name__}, not an object."))
+                what = "an element" if key is None else f"the value of {key[:60]!r}"
+                on_bad(UserError(f"{path}:{number}: {what} is {type(item).__name__}, not an object."))
     except BadText as error:
         where = f":{error.line}:{error.column}" if error.line else ""
         raise UserError(f"{path}{where}: {error}") from error
 
 
-def _csv(file: BinaryIO, path: str, on_bad: OnBad) -> Iterator[tuple[Row, str]]:
+def _csv(file: BufferedReader, path: str, on_bad: OnBad) -> Iterator[tuple[Row, str]]:
     csv.field_size_limit(MAX_LINE)  # the default of 128 KiB is shorter than some documents
     current = 0
 
@@ -178,18 +179,16 @@ def _csv(file: BinaryIO, path: str, on_bad: OnBad) -> Iterator[tuple[Row, str]]:
             continue
         if header is None:
             header = fields
-            if len(set(header)) < len(header) or "" in header:
-                raise UserError(f"{path}:{begin}: the header {header} names a column twice or not at all.")
+            if len(set(header)) < len(header):
+                raise UserError(f"{path}:{begin}: the header {header} names a column twice. Rename one.")
         elif len(fields) != len(header) or any("\0" in f for f in fields):
-            what = (
-                "holds a NUL" if len(fields) == len(header) else f"has {len(fields)} fields, the header {len(header)}"
-            )
+            what = "holds a NUL" if len(fields) == len(header) else f"has {len(fields)} fields, not {len(header)}"
             on_bad(UserError(f"{path}:{begin}: the row {what}. Check its quotes and commas."))
         else:
             yield dict(zip(header, fields, strict=True)), f"{path}:{begin}"
 
 
-def _parquet(file: BinaryIO, path: str) -> Iterator[tuple[Row, str]]:
+def _parquet(file: BufferedReader, path: str) -> Iterator[tuple[Row, str]]:
     number = 0
     try:
         for batch in pq.ParquetFile(file).iter_batches(batch_size=256):
@@ -197,9 +196,7 @@ def _parquet(file: BinaryIO, path: str) -> Iterator[tuple[Row, str]]:
                 number += 1
                 yield row, f"{path}:{number}"
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: after row {number}: no readable parquet ({error}). Write or fetch it again."
-        ) from error
+        raise UserError(f"{path}: after row {number}: no readable parquet ({error}). Fetch it again.") from error
 
 
 def _hub(path: str) -> Any:

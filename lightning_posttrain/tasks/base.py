@@ -1,4 +1,4 @@
-"""What a task is: raw row -> record, and completion -> score. Training, rewards, evaluation and traces all use these two."""
+"""What a task is: raw row -> record, completion -> score. Training, rewards, evaluation and traces use the same two."""
 
 from __future__ import annotations
 

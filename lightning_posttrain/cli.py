@@ -1,0 +1,78 @@
+"""The console command. `fit`, `validate`, `test` and `predict` are LightningCLI's; the others live in `commands/`.
+
+`main` turns bad input into one message and exit code 2; anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, or 2 after bad input."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    from .types import UserError
+
+    _quiet()
+    try:
+        if args and args[0] in TRAINER_COMMANDS:
+            from .trainer_cli import PosttrainCLI
+
+            PosttrainCLI(args=args)
+            return 0
+        return _other(args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _other(args: list[str]) -> int:
+    from jsonargparse import auto_cli
+
+    from .commands import COMMANDS
+
+    if not args or args[0] in ("-h", "--help"):
+        print(_overview(COMMANDS))
+        return 0
+    if args[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("lightning-posttrain"))
+        return 0
+    if args[0] not in COMMANDS:
+        from .types import UserError
+
+        raise UserError(f"there is no command {args[0]!r}; commands: {', '.join([*TRAINER_COMMANDS, *COMMANDS])}")
+    result = auto_cli(COMMANDS[args[0]], args=args[1:], prog=f"lightning-posttrain {args[0]}", as_positional=True)
+    return result if isinstance(result, int) else 0
+
+
+def _overview(commands: dict[str, Callable[..., Any] | dict[str, Any]]) -> str:
+    lines = ["usage: lightning-posttrain COMMAND [-c CONFIG] [--key value ...]   (or: lpt)", ""]
+    told = dict.fromkeys(("fit", "validate", "test", "predict"), "")
+    told = {
+        "fit": "train a model by its config",
+        "validate": "evaluate a model on the validation data and the evaluation callbacks",
+        "test": "the same on the test data",
+        "predict": "generate an answer for each row",
+    }
+    for name, command in commands.items():
+        doc = command.get("_help", "") if isinstance(command, dict) else (command.__doc__ or "")
+        told[name] = doc.strip().split("\n")[0].rstrip(".")
+    lines += [f"  {name:<10} {text[:1].lower() + text[1:]}" for name, text in told.items()]
+    return "\n".join([*lines, "", "Each command explains its options with --help."])
+
+
+def _quiet() -> None:
+    """Silence notices that are not about the user's run."""
+    for text in (".*does not have many workers.*", ".*litlogger.*", ".*isinstance.treespec.*", ".*LeafSpec.*"):
+        warnings.filterwarnings("ignore", text)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

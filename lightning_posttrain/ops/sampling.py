@@ -1,0 +1,126 @@
+"""From logits to a drawn token: temperature, top-k, top-p, min-p, and one uniform per (row, token).
+
+The truncation is one function of the logits, shared by the sampler and by whoever scores its rollouts, so both mean
+the same distribution. The uniforms are a function of what is sampled, never of a global generator or of the batch.
+Repetition penalties and the like are left out: they would make a token's distribution depend on more than its logits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from numbers import Integral
+
+import numpy as np
+import torch
+from torch import Tensor
+
+BLOCK = 128
+"""Tokens per block of the two-level search through the cumulative distribution."""
+
+FIRST_LOOK = 256
+"""Most probable tokens looked at first for top-p; a flatter distribution widens it."""
+
+
+def transform_logits(
+    logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0
+) -> Tensor:
+    """Log-probabilities of the truncated, renormalised distribution that tokens are drawn from.
+
+    In this order: the logits are divided by ``temperature``; ``top_k`` keeps the k largest; ``top_p`` keeps, of what
+    is left and renormalised, the most probable tokens up to and including the one with which their total reaches
+    ``top_p``; ``min_p`` keeps the tokens at least ``min_p`` times as probable as the most probable one. Tokens tied
+    with the last one kept are kept too, so the result does not depend on how a sort breaks ties.
+
+    Args:
+        logits: (R, V) float32 or float64, differentiable.
+        temperature: 0 means greedy decoding, whose reported log-probs are the plain softmax's (nothing is truncated).
+        top_k, top_p, min_p: 0, 1.0 and 0.0 turn them off.
+
+    Returns:
+        (R, V) nats, -inf outside the kept tokens.
+    """
+    if temperature == 0:
+        return logits.log_softmax(-1)
+    return truncate_logits(logits, temperature, top_k, top_p, min_p).log_softmax(-1)
+
+
+def truncate_logits(logits: Tensor, temperature: float, top_k: int, top_p: float, min_p: float) -> Tensor:
+    """`transform_logits` before it is normalised: (R, V) scaled logits, -inf outside the kept tokens."""
+    if temperature != 1:
+        logits = logits / temperature
+    if 0 < top_k < logits.shape[-1]:
+        logits = _keep_from(logits, logits.detach().topk(top_k).values[:, -1:])
+    if top_p < 1:
+        logits = _keep_from(logits, _nucleus_floor(logits.detach(), top_p))
+    if min_p > 0:
+        logits = _keep_from(logits, logits.detach().amax(-1, keepdim=True) + math.log(min_p))
+    return logits
+
+
+def _keep_from(logits: Tensor, floor: Tensor) -> Tensor:
+    return logits.masked_fill(logits < floor, -torch.inf)
+
+
+def _nucleus_floor(logits: Tensor, top_p: float) -> Tensor:
+    """(R, 1) smallest logit of each row's nucleus. A full sort of the vocabulary is the last resort, not the rule."""
+    probs = logits.softmax(-1)
+    width = FIRST_LOOK
+    while True:
+        largest, at = probs.topk(min(width, probs.shape[-1]))
+        total = largest.cumsum(-1, dtype=torch.float64)
+        if width >= probs.shape[-1] or bool((total[:, -1] >= top_p).all()):
+            break
+        width *= 16
+    last = (total < top_p).sum(-1, keepdim=True).clamp(max=total.shape[-1] - 1)  # rounding can leave the total short
+    return logits.gather(-1, at.gather(-1, last))
+
+
+def uniforms(seed: int, step: int, key: int | str, sample: int, count: int) -> np.ndarray:
+    """The uniforms in [0, 1) that draw the tokens of one completion: (count,) float64 with 53 random bits.
+
+    A counter-based generator (Philox) keyed by a hash of the arguments: token t gets the same number whatever else is
+    in the batch, however long the completion may grow and on however many ranks the run is.
+    """
+    name = int(key) if isinstance(key, Integral) else key
+    digest = hashlib.blake2b(json.dumps([int(seed), int(step), name, int(sample)]).encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little"))).random(count)
+
+
+def draw(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Invert the cumulative distribution of softmax(logits) at one uniform per row.
+
+    The search is in two levels, blocks then tokens within the block, summed in float64: a single float32 running sum
+    over a large vocabulary would misplace the boundaries of rare tokens.
+
+    Args:
+        logits: (R, V), normalised or not, -inf where forbidden.
+        uniform: (R,) float64 in [0, 1).
+
+    Returns:
+        Tokens (R,) int64, never one of probability 0, and their log-probs (R,) in nats.
+    """
+    probs = logits.softmax(-1)
+    rows, vocab = probs.shape
+    padded = torch.nn.functional.pad(probs, (0, -vocab % BLOCK)) if vocab % BLOCK else probs
+    blocks = padded.view(rows, -1, BLOCK)
+    mass = blocks.sum(-1).cumsum(-1, dtype=torch.float64)  # (R, blocks)
+    target = uniform[:, None] * mass[:, -1:]
+    block = _first_above(mass, target)  # (R, 1)
+    before = torch.where(block > 0, mass.gather(-1, (block - 1).clamp(min=0)), 0.0)
+    inside = blocks.gather(1, block[..., None].expand(-1, 1, BLOCK))[:, 0].cumsum(-1, dtype=torch.float64)
+    tokens = block * BLOCK + _first_above(inside, target - before)
+    return tokens[:, 0], probs.gather(-1, tokens)[:, 0].log()
+
+
+def _first_above(running: Tensor, target: Tensor) -> Tensor:
+    """(R, 1) index of the first running sum above the target; at the latest, of the last entry that added anything."""
+    index = (running <= target).sum(-1, keepdim=True)
+    return torch.minimum(index, (running < running[:, -1:]).sum(-1, keepdim=True))
+
+
+def greedy(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The most probable token (R,) int64 of each row and its log-prob (R,) under the plain softmax, in nats."""
+    tokens = logits.argmax(-1)
+    return tokens, logits.log_softmax(-1).gather(-1, tokens[:, None])[:, 0]

@@ -1,0 +1,21 @@
+"""Every task by name, for commands that list or look up tasks; configs name the classes themselves."""
+
+from __future__ import annotations
+
+from ..types import UserError
+from .base import Task
+from .format_following import FormatFollowing
+from .gsm8k import GSM8K
+
+TASKS: dict[str, type[Task]] = {task.name: task for task in (FormatFollowing, GSM8K)}
+
+
+def task_class(name: str) -> type[Task]:
+    """The class of the task called ``name``.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in TASKS:
+        raise UserError(f"there is no task {name!r}; tasks: {', '.join(sorted(TASKS))}")
+    return TASKS[name]

@@ -1,0 +1,106 @@
+"""Rows -> record batches of tokenised examples, in this process or in several, always in the order of the rows.
+
+Workers come from a fork server: a plain fork would copy locks that the threads of tokenizer and torch may hold.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ..types import Example, UserError
+
+Row = dict[str, Any]
+MakeExample = Callable[[Row, str], Example]
+Chunk = tuple[tuple[Row, str], ...]
+Converted = tuple[pa.RecordBatch, list[UserError]]
+
+CHUNK = 512
+"""Rows per task of a worker, and per record batch of the file."""
+
+SCHEMA = pa.schema(
+    [
+        pa.field("tokens", pa.list_(pa.int32())),  # of all sequences of the example, one after another
+        pa.field("supervised", pa.binary()),  # their masks, eight to a byte
+        pa.field("lengths", pa.list_(pa.int32())),  # of each sequence
+        pa.field("ids", pa.list_(pa.string())),  # of each sequence
+        pa.field("origin", pa.string()),
+    ]
+)
+
+
+def converted_chunks(
+    rows: Iterable[tuple[Row, str]], make_example: MakeExample, num_workers: int
+) -> Iterator[Converted]:
+    """Per chunk of rows: the examples as a record batch, and the errors of the rows that gave none.
+
+    Few chunks are in flight at a time, so memory stays bounded however many rows there are.
+    """
+    source = iter(rows)
+    chunks = iter(lambda: tuple(itertools.islice(source, CHUNK)), ())
+    if not num_workers:
+        yield from (_convert(make_example, chunk) for chunk in chunks)
+        return
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    if "forkserver" in methods:
+        context.set_forkserver_preload([__name__])  # the slow imports happen once, not in every worker
+    pool = ProcessPoolExecutor(num_workers, context, _start_worker, (make_example,))
+    pending: deque[Future[Converted]] = deque()
+    try:
+        for chunk in chunks:
+            pending.append(pool.submit(_convert_in_worker, chunk))
+            if len(pending) > 2 * num_workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            f"one of {num_workers} processes that tokenise died (out of memory, perhaps, or it could not start). "
+            "Set num_workers to 0."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_make_example: MakeExample | None = None
+
+
+def _start_worker(make_example: MakeExample) -> None:
+    global _make_example
+    _make_example = make_example  # sent once per process: it holds the tokenizer
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+
+
+def _convert_in_worker(chunk: Chunk) -> Converted:
+    assert _make_example is not None
+    return _convert(_make_example, chunk)
+
+
+def _convert(make_example: MakeExample, chunk: Chunk) -> Converted:
+    columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+    errors: list[UserError] = []
+    for row, origin in chunk:
+        try:
+            example = make_example(row, origin)
+        except UserError as error:
+            errors.append(error)
+            continue
+        except Exception as error:
+            error.add_note(f"while tokenising {origin}")
+            raise
+        columns["tokens"].append(np.concatenate([s.ids for s in example]))
+        columns["supervised"].append(np.packbits(np.concatenate([s.supervised for s in example])).tobytes())
+        columns["lengths"].append([len(s.ids) for s in example])
+        columns["ids"].append([s.id for s in example])
+        columns["origin"].append(origin)
+    return pa.RecordBatch.from_pydict(columns, schema=SCHEMA), errors

@@ -1,0 +1,158 @@
+"""LightningCLI with a run directory: config.yaml, run.json, TensorBoard, checkpoints and the exported model."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+
+# Imported so that configs can name their classes without the full path.
+from .callbacks.checkpoint import Checkpoints, RunLock, find_resume
+from .callbacks.checkpoint_io import AtomicCheckpointIO
+from .callbacks.export import ModelExport
+from .callbacks.generation import GenerationEval  # noqa: F401
+from .callbacks.run_files import RunFiles
+from .callbacks.throughput import Throughput
+from .datamodules.sft import SFTDataModule  # noqa: F401
+from .modules.base import PolicyModule
+from .modules.sft import SFTModule  # noqa: F401
+from .tasks import registry  # noqa: F401
+from .types import UserError
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Where a run writes, and how it meets an earlier one."""
+
+    dir: str | None = None
+    """Run directory; null = ``outputs/<name of the config>``, numbered if that exists."""
+    resume: bool = False
+    """Continue from the newest intact checkpoint in ``dir``, or start if there is none."""
+    overwrite: bool = False
+    """Delete an earlier run in ``dir`` first."""
+
+
+class PosttrainCLI(LightningCLI):
+    """Builds module, data and Trainer from the configuration and runs the subcommand.
+
+    Args:
+        args: subcommand and its options; without the subcommand when ``run`` is False.
+        run: False builds module and data only, for commands that look at a configuration.
+    """
+
+    def __init__(self, args: list[str], run: bool = True) -> None:
+        self.runs = run
+        super().__init__(
+            PolicyModule,
+            L.LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            seed_everything_default=0,
+            trainer_defaults={"num_sanity_val_steps": 0, "log_every_n_steps": 10},
+            args=args,
+            run=run,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_class_arguments(RunSpec, "run")
+        parser.add_lightning_class_args(Checkpoints, "checkpoint")
+
+    @property
+    def settings(self) -> Any:
+        """The parsed configuration of the subcommand."""
+        return self.config[self.subcommand] if self.subcommand else self.config
+
+    def before_instantiate_classes(self) -> None:
+        config = self.settings
+        corpus_from_data(config)
+        if not self.runs:
+            return
+        self.run_dir = self._claim_run_dir(config)
+        if self.subcommand == "fit":
+            self.lock = RunLock(self.run_dir)
+            self.lock.acquire()
+        config.checkpoint.dirpath = str(self.run_dir / "checkpoints")
+        config.trainer.default_root_dir = str(self.run_dir)
+
+    def _claim_run_dir(self, config: Any) -> Path:
+        """The directory of this run.
+
+        Raises:
+            UserError: it holds a run and neither resume nor overwrite was asked for.
+        """
+        run = config.run
+        if run.dir is None:
+            paths = [Path(str(p)) for p in config.config or []]
+            base = Path("outputs") / ("-".join([paths[-1].parent.name, paths[-1].stem]) if paths else "run")
+            if run.resume:
+                raise UserError("run.resume needs the directory to resume: --run.dir outputs/<run>")
+            suffix = "" if self.subcommand == "fit" else f"-{self.subcommand}"
+            base = base.with_name(base.name + suffix)
+            number, found = 2, base
+            while found.exists():
+                number, found = number + 1, base.with_name(f"{base.name}-{number}")
+            return found
+        found = Path(run.dir)
+        held = (found / "run.json").exists() or (found / "checkpoints").exists()
+        if self.subcommand != "fit" or not held or run.resume:
+            return found
+        if not run.overwrite:
+            raise UserError(
+                f"run.dir={run.dir} already holds a run; continue it with --run.resume true, replace it with "
+                "--run.overwrite true, or choose another --run.dir"
+            )
+        with RunLock(found):
+            for entry in found.iterdir():
+                if entry.is_dir():
+                    shutil.rmtree(entry)
+                elif entry.name in ("run.json", "config.yaml"):
+                    entry.unlink()
+        return found
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        if not self.runs:
+            return None  # type: ignore[return-value]
+        trainer: dict[str, Any] = self._get(self.config_init, "trainer", default={})
+        extra: list[L.Callback] = [Throughput()]
+        if trainer.get("enable_progress_bar") is not False:
+            extra.append(RichProgressBar(leave=True))
+        if self.subcommand == "fit":
+            extra += [RunFiles(self.run_dir, self._save_config), ModelExport(self.run_dir / "model")]
+        trainer["callbacks"] = [*(trainer.get("callbacks") or []), *extra]
+        trainer["plugins"] = [*(trainer.get("plugins") or []), AtomicCheckpointIO()]
+        if trainer.get("logger") in (None, True):
+            trainer["logger"] = TensorBoardLogger(self.run_dir, name="", version="tensorboard")
+        return super().instantiate_trainer(**{**trainer, **kwargs})
+
+    def _save_config(self, path: Path) -> None:
+        parser = self._parser(self.subcommand)
+        parser.save(self.settings, str(path), skip_none=False, overwrite=True, multifile=False)
+
+    def before_fit(self) -> None:
+        if self.settings.run.resume:
+            found = find_resume(self.run_dir / "checkpoints")
+            print(f"resuming from {found}" if found else f"nothing to resume in {self.run_dir}: starting")
+            self.config_init["fit"]["ckpt_path"] = found
+
+    def after_fit(self) -> None:
+        self.lock.release()
+
+
+def corpus_from_data(config: Any) -> None:
+    """A BPE without a corpus is trained on the run's own training data; the saved configuration says so."""
+    tokenizer = config.model.init_args.get("tokenizer")
+    if tokenizer is not None and tokenizer.kind == "bpe" and not tokenizer.corpus:
+        tokenizer.corpus = [str(config.data.init_args.path)]
+
+
+def load_run(args: list[str]) -> tuple[PolicyModule, L.LightningDataModule]:
+    """Module (without weights) and data module of a configuration, for commands that look at one."""
+    cli = PosttrainCLI(args, run=False)
+    return cli.model, cli.datamodule
