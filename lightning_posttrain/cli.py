@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
@@ -32,9 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _other(args: list[str]) -> int:
-    from jsonargparse import auto_cli
-
-    from .commands import COMMANDS
+    from .commands import COMMANDS, RAW
+    from .commands.arguments import run
 
     if not args or args[0] in ("-h", "--help"):
         print(_overview(COMMANDS))
@@ -48,23 +47,24 @@ def _other(args: list[str]) -> int:
         from .types import UserError
 
         raise UserError(f"there is no command {args[0]!r}; commands: {', '.join([*TRAINER_COMMANDS, *COMMANDS])}")
-    result = auto_cli(COMMANDS[args[0]], args=args[1:], prog=f"lightning-posttrain {args[0]}", as_positional=True)
-    return result if isinstance(result, int) else 0
+    if args[0] in RAW:
+        return int(COMMANDS[args[0]](args[1:]))
+    return run(COMMANDS[args[0]], args[1:], f"lightning-posttrain {args[0]}")
 
 
-def _overview(commands: dict[str, Callable[..., Any] | dict[str, Any]]) -> str:
+def _overview(commands: dict[str, Any]) -> str:
+    from .commands.arguments import summary
+
     lines = ["usage: lightning-posttrain COMMAND [-c CONFIG] [--key value ...]   (or: lpt)", ""]
-    told = dict.fromkeys(("fit", "validate", "test", "predict"), "")
     told = {
         "fit": "train a model by its config",
         "validate": "evaluate a model on the validation data and the evaluation callbacks",
         "test": "the same on the test data",
         "predict": "generate an answer for each row",
     }
-    for name, command in commands.items():
-        doc = command.get("_help", "") if isinstance(command, dict) else (command.__doc__ or "")
-        told[name] = doc.strip().split("\n")[0].rstrip(".")
-    lines += [f"  {name:<10} {text[:1].lower() + text[1:]}" for name, text in told.items()]
+    told |= {name: summary(command) for name, command in commands.items()}
+    width = max(map(len, told))
+    lines += [f"  {name:<{width}}  {text[:1].lower() + text[1:]}" for name, text in told.items()]
     return "\n".join([*lines, "", "Each command explains its options with --help."])
 
 

@@ -12,6 +12,7 @@ from ..batching.loader import ExampleSource, StepLoader
 from ..batching.sources import split
 from ..batching.tree import MIN_SHARED
 from ..records.adapters import conversation
+from ..records.policy import RowReport
 from ..records.sources import fingerprint, read_rows
 from ..tasks.base import Task
 from ..text.cache import TokenisedDataset, tokenise
@@ -19,6 +20,18 @@ from ..text.render import Renderer
 from ..types import Example, UserError
 
 NEVER_SHARED = 1 << 62
+
+
+class RowExample:
+    """Raw row -> the example it trains; a class of its own because it travels to worker processes."""
+
+    def __init__(self, task: Task | None, renderer: Renderer) -> None:
+        self.task, self.renderer = task, renderer
+
+    def __call__(self, row: Mapping[str, Any], origin: str) -> Example:
+        task = self.task
+        talk = conversation(row, origin) if task is None else task.record(row, origin).conversation()
+        return (self.renderer.sequence(talk),)
 
 
 class SFTDataModule(L.LightningDataModule):
@@ -36,6 +49,7 @@ class SFTDataModule(L.LightningDataModule):
         overlong: what happens to longer rows: ``error``, or ``drop`` (counted and reported).
         supervise: which turns are trained.
         on_bad_row: ``error``, or ``skip`` (counted and reported).
+        max_skip: most bad rows that ``skip`` leaves out.
         share_prefixes: run tokens with which several rows start only once.
         num_workers: processes that tokenise; 0 = this one.
         cache_dir: tokenised rows are kept here, under a hash of everything that decides them.
@@ -55,6 +69,7 @@ class SFTDataModule(L.LightningDataModule):
         overlong: Literal["error", "drop"] = "error",
         supervise: Literal["all_turns", "last_turn", "all_tokens"] = "all_turns",
         on_bad_row: Literal["error", "skip"] = "error",
+        max_skip: int = 100,
         share_prefixes: bool = True,
         num_workers: int = 0,
         cache_dir: str = ".cache/tokenised",
@@ -67,7 +82,7 @@ class SFTDataModule(L.LightningDataModule):
         self.max_examples, self.examples_per_step = max_examples, examples_per_step
         self.tokens_per_micro = tokens_per_micro
         self.limits: dict[str, Any] = {"max_length": max_length, "overlong": overlong, "supervise": supervise}
-        self.on_bad_row, self.share_prefixes = on_bad_row, share_prefixes
+        self.on_bad_row, self.max_skip, self.share_prefixes = on_bad_row, max_skip, share_prefixes
         self.num_workers, self.cache_dir, self.seed = num_workers, cache_dir, seed
         self.train_set: ExampleSource | None = None
         self.val_set: ExampleSource | None = None
@@ -92,22 +107,18 @@ class SFTDataModule(L.LightningDataModule):
         return {name: source.fingerprint for name, source in named.items() if source is not None}
 
     def _tokenise(self, path: str, renderer: Renderer) -> TokenisedDataset:
-        def example(row: Mapping[str, Any], origin: str) -> Example:
-            task = self.task
-            talk = conversation(row, origin) if task is None else task.record(row, origin).conversation()
-            return (renderer.sequence(talk),)
-
-        task_key = None if self.task is None else [type(self.task).__qualname__, vars(self.task)]
+        task = None if self.task is None else f"{type(self.task).__qualname__} {vars(self.task)}"
+        report = RowReport(self.on_bad_row, self.max_skip)
         data = tokenise(
-            read_rows(path),
-            example,
-            key=f"{fingerprint(path)} {renderer.fingerprint} {task_key} {self.on_bad_row}",
+            read_rows(path, report.reject),
+            RowExample(self.task, renderer),
+            key=f"{fingerprint(path)} {path} {renderer.fingerprint} {task} {self.on_bad_row}",
             cache_dir=self.cache_dir,
             num_workers=self.num_workers,
-            on_bad_row=self.on_bad_row,
+            policy=report,
         )
-        if data.report.skipped:
-            print(f"{path}: {data.report}", file=sys.stderr)
+        if report.n_skipped or report.n_dropped:
+            print(f"{path}: {report}", file=sys.stderr)
         return data
 
     def train_dataloader(self) -> StepLoader:

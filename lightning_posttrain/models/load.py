@@ -85,12 +85,12 @@ def load_policy(
         raise UserError(f"load.quantization={load.quantization} freezes the base, so nothing is trainable; add `lora`")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model: nn.Module
+        model: Any
         if is_adapter(pretrained):
             model = _load_adapter(str(pretrained), dtype, load, lora)
         else:
             model = _base(pretrained, architecture, vocab_size, dtype, load)
-        base = model.get_base_model() if is_adapter(pretrained) else model
+        base: Any = model.get_base_model() if is_adapter(pretrained) else model
         _check_vocabulary(base, vocab_size, pretrained)
         use_layout_attention(base)
         if load.gradient_checkpointing:
@@ -181,7 +181,8 @@ def _override(config: Any, load: LoadSpec) -> None:
 
 
 def _check_vocabulary(base: PreTrainedModel, vocab_size: int, pretrained: str | None) -> None:
-    rows = base.get_input_embeddings().weight.shape[0]
+    embeddings: Any = base.get_input_embeddings()
+    rows = embeddings.weight.shape[0]
     if rows < vocab_size:
         raise UserError(
             f"the tokenizer has {vocab_size} tokens but the model ({pretrained or 'architecture'}) only {rows} "

@@ -6,6 +6,8 @@ see each other without any error. Two short sequences with a common prefix, pack
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from transformers import PreTrainedModel
@@ -28,9 +30,9 @@ def check_packing(model: PreTrainedModel) -> None:
     """
     training = model.training
     model.eval()
-    device = model.get_input_embeddings().weight.device
+    embeddings: Any = model.get_input_embeddings()
+    device, vocab = embeddings.weight.device, embeddings.weight.shape[0]
     rng = np.random.default_rng(0)
-    vocab = model.get_input_embeddings().weight.shape[0]
     prefix = rng.integers(0, vocab, 20)
     rows = [np.concatenate([prefix, rng.integers(0, vocab, n)]).astype(np.int32) for n in (5, 9)]
     sequences = [Sequence(ids, np.arange(len(ids)) > 0, f"probe {len(ids)}") for ids in rows]

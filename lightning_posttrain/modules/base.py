@@ -12,6 +12,8 @@ import time
 from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
 import lightning as L
@@ -26,7 +28,7 @@ from ..models.load import LoadSpec, LoraSpec, load_policy
 from ..ops.logprobs import token_logprobs
 from ..text.render import Renderer
 from ..text.spec import ChatSpec
-from ..text.tokenizer import TokenizerSpec, build_tokenizer
+from ..text.tokenizer import TokenizerSpec, build_tokenizer, tokenizer_fingerprint
 from ..types import MicroBatch, StepBatch, UserError
 from .optim import OptimizerSpec, ScheduleSpec, build_optimizer, schedule_factor
 
@@ -116,6 +118,11 @@ class PolicyModule(L.LightningModule):
                 "trainer.accumulate_grad_batches belongs to this loop: a batch is a whole optimizer step; "
                 "use data.examples_per_step (batch size) and data.tokens_per_micro (memory) instead"
             )
+        if trainer.limit_train_batches != 1.0 and not trainer.fast_dev_run:
+            raise UserError(
+                f"trainer.limit_train_batches={trainer.limit_train_batches} (or overfit_batches) cuts epochs short of "
+                "the loader's; use data.max_examples, or trainer.max_steps, instead"
+            )
         if trainer.gradient_clip_val is not None:
             raise UserError("trainer.gradient_clip_val belongs to this loop: use model.max_grad_norm instead")
         if str(trainer.precision) in ("16-mixed", "16-true", "transformer-engine-float16"):
@@ -145,14 +152,15 @@ class PolicyModule(L.LightningModule):
         optimizer: Any = self.optimizers()
         torch.manual_seed(hash((self.seed, self.global_step, self.global_rank)) % (1 << 63))
         world = self.trainer.world_size
-        losses, sums = [], {}
+        losses: list[Tensor] = []
+        sums: dict[str, Tensor] = {}
         for i, micro in enumerate(batch.micros):
             with self._sync_only_if(i == len(batch.micros) - 1):
                 loss, extra = self.micro_loss(micro, batch)
                 self.manual_backward(loss * world)  # world_size undoes the mean that data parallelism takes
             losses.append(loss.detach())
             for name, value in extra.items():
-                sums[name] = sums.get(name, 0) + value
+                sums[name] = sums[name] + value if name in sums else value
         norm = self._clip()
         self._check_finite(torch.stack(losses), norm, batch)
         optimizer.step()
@@ -214,12 +222,28 @@ class PolicyModule(L.LightningModule):
         """Only what was trained (a frozen base is named in the config), and where the loader stands."""
         keep = {name for name, p in self.named_parameters() if p.requires_grad}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in keep}
+        checkpoint["identity"] = self._identity
         loader = self.trainer.train_dataloader
         if isinstance(loader, StepLoader):
             checkpoint["step_loader"] = loader.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse another tokenizer, whose ids mean other texts, and an optimizer spec that would be ignored.
+
+        Raises:
+            UserError: naming what differs.
+        """
+        for name, saved in checkpoint.get("identity", {}).items():
+            if saved != self._identity[name] and (name != "optimizer" or self.trainer.state.fn == "fit"):
+                raise UserError(
+                    f"the checkpoint has {name} {saved}, this run {self._identity[name]}; "
+                    "restore it, or start a new run from the checkpoint's exported model"
+                )
         self._loader_state = checkpoint.get("step_loader")
+
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
+        return {"tokenizer": tokenizer_fingerprint(self.tokenizer), "optimizer": asdict(self.optimizer_spec)}
 
     def on_train_start(self) -> None:
         """Put the loader where the checkpoint left it, before its first batch is built.

@@ -8,7 +8,7 @@ attention weights as an output are left out on purpose: both are refused when th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -72,7 +72,7 @@ def layout_attention(
     if isinstance(layout, TreeLayout):
         out = tree_attention(query, key, value, layout, options)
     else:
-        out = layout.attend(int(module.layer_idx), query, key, value, options)
+        out = layout.attend(cast(int, module.layer_idx), query, key, value, options)
     return out.transpose(1, 2), None
 
 

@@ -130,7 +130,7 @@ def _jsonl(file: BufferedReader, path: str, on_bad: OnBad) -> Iterator[tuple[Row
         if not line.strip():
             continue
         try:
-            row = decode_object(line)
+            row = decode_object(line.rstrip("\r\n"))
         except BadText as error:
             cut = "" if line.endswith("\n") else " It is the last line and has no line end: the file may be cut off."
             column = f":{error.column}" if error.column else ""
@@ -175,7 +175,7 @@ def _csv(file: BufferedReader, path: str, on_bad: OnBad) -> Iterator[tuple[Row, 
         except csv.Error as error:
             on_bad(UserError(f"{path}:{begin}: {error}. Check the quotes of this row."))
             continue
-        if not any(fields):
+        if not any(field.strip() for field in fields):
             continue
         if header is None:
             header = fields

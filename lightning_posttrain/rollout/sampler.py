@@ -23,6 +23,9 @@ from ..ops.sampling import draw, greedy, truncate_logits, uniforms
 from ..types import Completion, UserError
 from .kv_store import KVStore
 
+FEW = 16
+"""Up to so many rows, weight @ hidden.T is up to 8 times as fast as hidden @ weight.T on CPU (but not for a single one)."""
+
 
 @dataclass(frozen=True)
 class SamplingParams:
@@ -208,12 +211,12 @@ class _Sampler:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(R, D) -> (R, V) float32 (or float64)."""
-        if self.head is None or hidden.device.type != "cpu" or hidden.dtype != torch.float32:
+        head, rows = self.head, len(hidden)
+        if head is None or rows > FEW or hidden.device.type != "cpu" or hidden.dtype != torch.float32:
             return logits_of(self.model, hidden)
-        # weight @ hidden.T is up to 8 times as fast on CPU as hidden @ weight.T for a few rows, but not for one
-        few = hidden if len(hidden) > 1 else hidden.repeat(2, 1)
-        logits = torch.mm(self.head.weight, few.t()).t()[: len(hidden)].contiguous()
-        return logits if self.head.bias is None else logits + self.head.bias
+        few = hidden if rows > 1 else hidden.repeat(2, 1)
+        logits = torch.mm(head.weight, few.t()).t()[:rows].contiguous()
+        return logits if head.bias is None else logits + head.bias
 
 
 def generate(

@@ -20,15 +20,6 @@ def short(value: object, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[: most // 2]}...{text[-(most // 2) :]}"
 
 
-def check_pad(tokenizer: PreTrainedTokenizerBase, stop_ids: frozenset[int]) -> None:
-    """Padding must not mean "stop": collators mask it, and the model would never learn to end."""
-    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id in stop_ids:
-        raise UserError(
-            f"the padding token {tokenizer.pad_token!r} is also a stop token, so a masked pad and a real end look the "
-            "same. Set `pad_token` of the tokenizer to another token of its vocabulary (a reserved or unused one)."
-        )
-
-
 def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
     if not tokenizer.chat_template:
         raise UserError(
@@ -73,7 +64,7 @@ def answer_length(text: str, ids: list[int], tokenizer: PreTrainedTokenizerBase,
     """Tokens of an answer up to and including the token that ends it.
 
     Raises:
-        UserError: nothing ends it, or a stop token stands in its middle.
+        UserError: nothing ends it, the padding token does, or a stop token stands in its middle.
     """
     kept = next((n for n, i in enumerate(ids, start=1) if i in stop_ids), 0)
     stops = tokenizer.convert_ids_to_tokens(sorted(stop_ids)[:8])
@@ -82,6 +73,12 @@ def answer_length(text: str, ids: list[int], tokenizer: PreTrainedTokenizerBase,
             f"an answer is rendered as {short(text)}, whose end {tokenizer.convert_ids_to_tokens(ids[-3:])} holds no "
             f"stop token {stops}: the model would never learn to stop. Add the end-of-turn token to the stop tokens, "
             "or use a chat template that ends answers with one of these."
+        )
+    if ids[kept - 1] == tokenizer.pad_token_id:
+        raise UserError(
+            f"answers end with {tokenizer.pad_token!r}, which is also the padding token: what masks padding masks the "
+            "end, and the model never learns to stop. Set `pad_token` of the tokenizer to another token of its "
+            "vocabulary (a reserved or unused one)."
         )
     rest = str(tokenizer.decode(ids[kept:], skip_special_tokens=True)).strip()
     if rest:

@@ -61,7 +61,8 @@ class PieceEncoder:
                 continue
             prefix = self._encode(anchor)
             ids = self._encode(anchor + "x")
-            if ids[: len(prefix)] == prefix and self._joins(ids[len(prefix) :]):
+            text = str(self.tokenizer.decode(prefix, clean_up_tokenization_spaces=False))
+            if text.strip(" ") == anchor and ids[: len(prefix)] == prefix and self._joins(ids[len(prefix) :]):
                 return anchor, prefix
         raise UserError(
             f"the tokenizer {type(self.tokenizer).__name__} puts a space before every text it is given, so an answer "

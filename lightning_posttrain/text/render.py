@@ -8,7 +8,6 @@ Truncation is left out on purpose: a row that is too long is refused or dropped,
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -22,6 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from ..types import Conversation, Message, Sequence, UserError
 from . import checks
 from .pieces import PieceEncoder
+from .templates import FIXED_DATE
 from .templates import chat_template as template_text
 from .tokenizer import tokenizer_fingerprint
 
@@ -52,7 +52,7 @@ class Renderer:
         vocab_size: rows of the model's embedding, to refuse tokens it does not have.
 
     Raises:
-        UserError: no chat template, or the padding token is also a stop token.
+        UserError: no chat template, or a tokenizer that cannot tokenise an answer apart from its prompt.
     """
 
     def __init__(
@@ -79,7 +79,6 @@ class Renderer:
         self.format = format
         self.template_kwargs = dict(template_kwargs or {})
         self.vocab_size = vocab_size
-        checks.check_pad(tokenizer, self.stop_ids)
         if format == "chat":
             checks.check_template(tokenizer)
         elif tokenizer.eos_token_id not in self.stop_ids:
@@ -235,11 +234,13 @@ class Renderer:
 
     def _text(self, messages: tuple[Message, ...], generation_prompt: bool) -> str:
         try:
+            template = self.tokenizer.get_chat_template()
             rendered = self.tokenizer.apply_chat_template(
                 [{"role": m.role, "content": m.content} for m in messages],
+                chat_template=FIXED_DATE + template if "strftime_now" in template else template,
                 tokenize=False,
                 add_generation_prompt=generation_prompt,
-                **{"strftime_now": _fixed_date, **self.template_kwargs},
+                **self.template_kwargs,
             )
             return str(rendered)
         except (TemplateError, TypeError, ValueError, KeyError) as error:
@@ -266,8 +267,3 @@ class Renderer:
         """BOS where it still has to be put before ``ids``; a chat template has put its own."""
         bos = self.tokenizer.bos_token_id
         return [bos] if self.format == "plain" and self._adds_bos and ids[:1] != [bos] else []
-
-
-def _fixed_date(format: str) -> str:
-    """The date templates print when they ask for today's: the one the first of them fell back to."""
-    return datetime.date(2024, 7, 26).strftime(format)

@@ -30,6 +30,16 @@ TULU = (
 )
 """Roles as plain text, answers ended by the tokenizer's own end-of-text token: needs no token the base model lacks."""
 
+FIXED_DATE = (
+    "{%- macro strftime_now(format) %}"
+    "{{- format | replace('%Y', '2024') | replace('%y', '24') | replace('%m', '07') | replace('%d', '26')"
+    " | replace('%B', 'July') | replace('%b', 'Jul') | replace('%A', 'Friday') | replace('%a', 'Fri')"
+    " | replace('%H', '00') | replace('%M', '00') | replace('%S', '00') }}"
+    "{%- endmacro %}{{- '' }}"
+)
+"""Put before a template that prints today's date, so that it prints the same one every day (the one the first such
+templates fall back to). The empty expression keeps the template's own first line end."""
+
 TEMPLATES = {"chatml": CHATML, "tulu": TULU}
 
 

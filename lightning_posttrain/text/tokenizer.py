@@ -195,7 +195,7 @@ def _corpus_texts(paths: list[str]) -> Iterator[str]:
                     else:
                         yield from _strings(row)
         except (ValueError, RecursionError, csv.Error) as error:
-            raise UserError(f"tokenizer corpus {path}: after line {number}: {_first_line(error)}") from error
+            raise UserError(f"tokenizer corpus {path}: line {number}: {_first_line(error)}") from error
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -53,7 +53,8 @@ def converted_chunks(
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
-        context.set_forkserver_preload([__name__])  # the slow imports happen once, not in every worker
+        # the slow imports happen once, not in every worker
+        context.set_forkserver_preload([__name__, __name__.replace("workers", "render"), make_example.__module__])
     pool = ProcessPoolExecutor(num_workers, context, _start_worker, (make_example,))
     pending: deque[Future[Converted]] = deque()
     try:

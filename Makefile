@@ -1,0 +1,43 @@
+# Everything runs in .venv, made on first use with the exact versions of constraints.txt.
+PYTHON ?= python3
+BIN := .venv/bin
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: help quickstart test check format clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+# torch first and by its exact version, so that no other requirement can pull a different build.
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch setuptools
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	touch $@
+
+quickstart: .venv/.installed  ## train a tiny model on strict-JSON answers and compare before and after (minutes, CPU)
+	$(BIN)/lightning-posttrain prepare format --config configs/format_following/data/quickstart.yaml \
+	  --output_dir outputs/data/format_following --overwrite true
+	$(BIN)/lightning-posttrain fit -c configs/quickstart/sft.yaml --run.dir outputs/quickstart --run.overwrite true
+	$(BIN)/lightning-posttrain compare outputs/quickstart --limit 3
+	@echo
+	@echo "run directory: outputs/quickstart    curves: $(BIN)/tensorboard --logdir outputs/quickstart/tensorboard"
+	@echo "talk to it:    $(BIN)/lightning-posttrain chat --model outputs/quickstart/model"
+
+test: .venv/.installed  ## the whole test suite (offline, CPU, minutes)
+	$(BIN)/python -m pytest
+
+check: .venv/.installed  ## formatting, lint, types, tests: what CI runs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+format: .venv/.installed  ## format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## remove the environment, caches and outputs
+	rm -rf .venv .cache outputs .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,280 @@
+"""The processes of `sft_vs_trl.py`, one role each: prepare, peak, ours, trl. Each prints one line of JSON.
+
+Both sides read the same folder (weights, tokenizer, rows as prompt and completion), take the rows in file order, eight
+to a step, and run their own trainer as it is; a callback only notes the time after each step. Reading and tokenising
+the rows happens before the clock starts, on both sides. Nothing of TRL is imported unless its role is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+EXAMPLES_PER_STEP = 8
+LR = 1e-3
+ARCHITECTURE = {
+    "hidden_size": 256,
+    "intermediate_size": 896,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "vocab_size": 32_768,
+    "max_position_embeddings": 4096,
+    "tie_word_embeddings": True,
+}
+TRL_VARIANTS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "no_checkpointing": {"gradient_checkpointing": False},
+    "no_checkpointing_padding_free": {"gradient_checkpointing": False, "padding_free": True},
+}
+
+
+# ---- rows -------------------------------------------------------------------------------------------------------
+
+
+def gsm8k(data: Path) -> list[dict[str, str]]:
+    """Question -> worked answer."""
+    rows = [json.loads(line) for line in (data / "gsm8k" / "train.jsonl").read_text("utf-8").splitlines()]
+    return [{"prompt": f"Question: {r['question']}\nAnswer:\n", "completion": r["answer"]} for r in rows]
+
+
+def banking77(data: Path) -> list[dict[str, str]]:
+    """Instruction with all 77 labels, then the query -> the label's number."""
+    with (data / "banking77" / "train.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = sorted({r["category"] for r in rows}, key=str.lower)
+    labels = "\n".join(f"{i}: {name}" for i, name in enumerate(names))
+    head = (
+        "You are a classifier for customer messages of a bank. Assign the query to exactly one of these 77 categories.\n"
+        f"\nCategories:\n{labels}\n\nRules:\n- Answer with one integer from 0 to 76, the number of the category.\n"
+        "- Write the number only: no words, no punctuation, no explanation.\n- For example: 11 or 45.\n"
+    )
+    where = {name: i for i, name in enumerate(names)}
+    return [
+        {"prompt": f"{head}\nQuery:\n{r['text'].strip()}\n\nCategory:\n", "completion": str(where[r["category"]])}
+        for r in rows
+    ]
+
+
+DATASETS = {"gsm8k": gsm8k, "banking77": banking77}
+
+
+def prepare(folder: Path, dataset: str, data: Path, examples: int) -> dict[str, Any]:
+    """Write ``rows.jsonl`` (drawn without replacement by a fixed seed) and ``model/`` (random weights, tokenizer)."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from lightning_posttrain.text.tokenizer import train_bpe
+
+    rows = DATASETS[dataset](data)
+    tokenizer = train_bpe((text for row in rows for text in row.values()), ARCHITECTURE["vocab_size"])
+    order = np.random.default_rng(0).permutation(len(rows))[:examples]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "rows.jsonl").write_text("".join(json.dumps(rows[i]) + "\n" for i in order), "utf-8")
+    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos")}
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("qwen2", **ARCHITECTURE, **ids))
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    total, embedding = model.num_parameters(), model.get_input_embeddings().weight.numel()
+    return {"rows": len(order), "tokens": len(tokenizer), "parameters": total, "non_embedding": total - embedding}
+
+
+# ---- measuring --------------------------------------------------------------------------------------------------
+
+
+def peak() -> dict[str, Any]:
+    """The machine's float32 matrix products: best of several square sizes, FLOP/s."""
+    best = 0.0
+    for size in (1024, 2048):
+        a, b, out = torch.randn(size, size), torch.randn(size, size), torch.empty(size, size)
+        for _ in range(12):
+            began = time.perf_counter()
+            torch.mm(a, b, out=out)
+            best = max(best, 2 * size**3 / (time.perf_counter() - began))
+    return {"flops_per_s": best, "threads": torch.get_num_threads()}
+
+
+class Meter:
+    """Times after each step, losses, and memory relative to the moment it is made (imports and model are there)."""
+
+    def __init__(self) -> None:
+        self.baseline = psutil.Process().memory_info().rss
+        self.times: list[tuple[float, float]] = []
+        self.losses: list[float] = []
+
+    def step(self) -> None:
+        self.times.append((time.perf_counter(), time.process_time()))
+
+    def result(self, warmup: int, digest: str) -> dict[str, Any]:
+        """``digest`` names the rows as they were tokenised."""
+        peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        steps, cpu = np.diff(np.array(self.times[warmup - 1 :]), axis=0).T
+        return {
+            "samples_per_s": EXAMPLES_PER_STEP * len(steps) / float(steps.sum()),
+            "step_seconds_median": float(np.median(steps)),
+            "cpu_seconds_per_step": float(cpu.mean()),
+            "steps_timed": len(steps),
+            "first_loss": self.losses[0],
+            "last_loss": self.losses[-1],
+            "peak_rss": peak_rss,
+            "baseline_rss": self.baseline,
+            "above_baseline": peak_rss - self.baseline,
+            "rows_digest": digest,
+        }
+
+
+def digest_of(rows: list[tuple[list[int], list[bool]]]) -> str:
+    """Hash of token ids and supervision, to prove that both sides train on the same tokens."""
+    return hashlib.sha256(json.dumps([[ids, [int(m) for m in mask]] for ids, mask in rows]).encode()).hexdigest()[:16]
+
+
+def useful_flops(step: Any) -> float:
+    """Floating-point operations a step needs at least, forward and backward (2 + 4 per weight and token).
+
+    6 * (non-embedding weights) * (distinct tokens) + per layer 12 * heads * head_dim * (visible query-key pairs)
+    + 6 * vocabulary * hidden * (distinct supervised predictions). Norms, activations, softmax, the optimizer and
+    anything recomputed count nothing.
+    """
+    a = ARCHITECTURE
+    hidden, layers, wide = a["hidden_size"], a["num_hidden_layers"], a["intermediate_size"]
+    kv = hidden * a["num_key_value_heads"] // a["num_attention_heads"]
+    weights = layers * (2 * hidden * hidden + 2 * hidden * kv + 3 * hidden * wide)
+    total = 0.0
+    for micro in step.micros:
+        lay = micro.layout
+        pairs = sum(n * (n + 1) // 2 + n * p for n, p in zip(lay.lengths, lay.positions, strict=True))
+        total += 6 * weights * lay.num_tokens + 12 * layers * hidden * pairs
+        total += 6 * a["vocab_size"] * hidden * len(micro.targets)
+    return total
+
+
+# ---- the two sides ----------------------------------------------------------------------------------------------
+
+
+def ours(folder: Path, steps: int, warmup: int) -> dict[str, Any]:
+    """`SFTModule`, `StepLoader` and Lightning's Trainer."""
+    import lightning as L
+
+    from lightning_posttrain.batching.loader import StepLoader
+    from lightning_posttrain.callbacks.throughput import Throughput
+    from lightning_posttrain.modules.optim import OptimizerSpec
+    from lightning_posttrain.modules.sft import SFTModule
+    from lightning_posttrain.records.adapters import conversation
+    from lightning_posttrain.text.spec import ChatSpec
+
+    class Source(list):
+        fingerprint = "benchmark"
+
+    class Watch(L.Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            meter.step()
+            meter.losses.append(float(trainer.callback_metrics["train/loss"]))
+
+    module = SFTModule(pretrained=str(folder / "model"), optimizer=OptimizerSpec(lr=LR), chat=ChatSpec(format="plain"))
+    module.build()
+    meter = Meter()
+    renderer = module.training_renderer()
+    lines = (folder / "rows.jsonl").read_text("utf-8").splitlines()
+    talks = [conversation(json.loads(line), f"rows.jsonl:{i + 1}") for i, line in enumerate(lines)]
+    source = Source((renderer.sequence(talk),) for talk in talks)
+    loader = StepLoader(source, EXAMPLES_PER_STEP, tokens_per_micro=16_384, seed=None)
+    flops = [useful_flops(step) for step in loader][warmup:steps]
+    loader = StepLoader(source, EXAMPLES_PER_STEP, tokens_per_micro=16_384, seed=None)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        logger=L.pytorch.loggers.CSVLogger(folder / "logs"),
+        log_every_n_steps=10,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[Watch(), Throughput()],
+    )
+    trainer.fit(module, loader)
+    digest = digest_of([(s.ids.tolist(), s.supervised.tolist()) for (s,) in source])
+    return meter.result(warmup, digest) | {"useful_flops_per_step": float(np.mean(flops))}
+
+
+def trl(folder: Path, steps: int, warmup: int, variant: str) -> dict[str, Any]:
+    """TRL's SFTTrainer with its defaults, but for float32 on CPU, no truncation and rows in file order."""
+    import datasets
+    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    class Watch(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            meter.step()
+
+    class Recorded(SFTTrainer):
+        def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+            loss = super().training_step(*args, **kwargs)
+            meter.losses.append(float(loss))
+            return loss
+
+    model = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    meter = Meter()
+    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text("utf-8").splitlines()]
+    config = SFTConfig(
+        output_dir=str(folder / "trl"),
+        per_device_train_batch_size=EXAMPLES_PER_STEP,
+        max_steps=steps,
+        learning_rate=LR,
+        lr_scheduler_type="cosine",
+        optim="adamw_torch_fused",
+        max_length=None,
+        train_sampling_strategy="sequential",
+        bf16=False,
+        use_cpu=True,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        **TRL_VARIANTS[variant],
+    )
+    trainer = Recorded(
+        model, config, train_dataset=datasets.Dataset.from_list(rows), processing_class=tokenizer, callbacks=[Watch()]
+    )
+    seen = trainer.train_dataset
+    digest = digest_of([(r["input_ids"], [y != -100 for y in r["labels"]]) for r in seen])
+    trainer.train()
+    return meter.result(warmup, digest)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("role", choices=["prepare", "peak", "ours", "trl"])
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--dataset", choices=sorted(DATASETS))
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--variant", choices=sorted(TRL_VARIANTS), default="default")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--warmup", type=int)
+    args = parser.parse_args()
+    out = os.dup(1)
+    os.dup2(2, 1)  # trainers print to stdout; the result must stand alone there
+    if args.role == "prepare":
+        result = prepare(args.folder, args.dataset, args.data_dir, args.steps * EXAMPLES_PER_STEP)
+    elif args.role == "peak":
+        result = peak()
+    elif args.role == "ours":
+        result = ours(args.folder, args.steps, args.warmup)
+    else:
+        result = trl(args.folder, args.steps, args.warmup, args.variant)
+    sys.stdout.flush()
+    os.write(out, (json.dumps(result) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()

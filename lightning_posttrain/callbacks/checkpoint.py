@@ -1,0 +1,275 @@
+"""When checkpoints are written, which are kept, and how a run stops.
+
+A checkpoint is always the state right after an optimizer step. Signals never interrupt a step or a write: SIGTERM and
+SIGINT finish the step, save, and exit with 143 and 130. An exception writes nothing: a step that was cut short is not
+a state to resume, and replaying from the newest checkpoint gives the same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.strategies import Strategy
+
+from ..types import UserError
+from .checkpoint_io import AtomicCheckpointIO, Manifest, checkpoints_in, find_resume, set_score, sweep
+from .run_lock import RunLock
+from .signals import Interrupted, Signals
+
+__all__ = ["Checkpoints", "Interrupted", "RunLock", "find_resume"]
+
+
+class Checkpoints(Checkpoint):
+    """Saves the run every few steps, before it stops, and at the end, as ``step-<n>.ckpt``; ``last.ckpt`` and
+    ``best.ckpt`` are links. Takes care of the file format (`AtomicCheckpointIO`) and of one run per folder itself.
+
+    A write that fails stops the run. Needs a strategy that writes one file (single device, DDP).
+
+    Args:
+        dirpath: folder of the checkpoints; null = ``checkpoints`` in the Trainer's ``default_root_dir``.
+        every_n_steps: optimizer steps between checkpoints.
+        keep: newest checkpoints that are kept; at least 2, so that a damaged one is no end.
+        monitor: metric logged at every validation whose best checkpoint is kept as well; null = none.
+        mode: whether the best ``monitor`` is the smallest or the largest.
+    """
+
+    def __init__(
+        self,
+        dirpath: str | None = None,
+        every_n_steps: int = 100,
+        keep: int = 2,
+        monitor: str | None = None,
+        mode: Literal["min", "max"] = "min",
+    ) -> None:
+        if every_n_steps < 1:
+            raise UserError(f"checkpoint.every_n_steps={every_n_steps}: give a positive number")
+        if keep < 2:
+            raise UserError(
+                f"checkpoint.keep={keep}: keep at least 2, so that a damaged newest one is not the only one"
+            )
+        if mode not in ("min", "max"):
+            raise UserError(f"checkpoint.mode={mode!r}: give min or max")
+        self.dirpath, self.every_n_steps, self.keep, self.monitor, self.mode = (
+            dirpath,
+            every_n_steps,
+            keep,
+            monitor,
+            mode,
+        )
+        self.folder = Path(dirpath or "checkpoints")
+        self._lock: RunLock | None = None
+        self._saved = 0
+        self._total: float = math.inf
+        self._unflushed = False
+        self._before_validation: dict[str, Any] | None = None
+        self._signals = Signals()
+        self._stop = 0
+
+    @property
+    def best_model_path(self) -> str:
+        """The checkpoint with the best ``monitor`` (what Lightning's ``ckpt_path: best`` reads); empty without one."""
+        best = self._best(checkpoints_in(self.folder))
+        return str(best) if best else ""
+
+    # ---- start and end --------------------------------------------------------------------------------------------
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Claim the folder and sweep it, before anything is loaded from it."""
+        strategy = trainer.strategy
+        if type(strategy).save_checkpoint is not Strategy.save_checkpoint:
+            name = type(strategy).__name__
+            raise UserError(f"{name} writes folders; Checkpoints writes files: use Lightning's ModelCheckpoint with it")
+        if type(strategy.checkpoint_io) is TorchCheckpointIO:
+            strategy.checkpoint_io = AtomicCheckpointIO()
+        if not isinstance(strategy.checkpoint_io, AtomicCheckpointIO):
+            raise UserError(
+                f"Checkpoints cannot write through {type(strategy.checkpoint_io).__name__}; drop that plugin"
+            )
+        self.folder = Path(self.dirpath or Path(trainer.default_root_dir) / "checkpoints")
+        if stage == "fit" and trainer.is_global_zero:
+            self._lock = RunLock(self.folder)
+            self._lock.acquire()
+            sweep(self.folder)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Refuse to start from scratch on top of another run."""
+        held = sorted(self.folder.glob("*.ckpt")) if trainer.ckpt_path is None else []
+        if held:
+            raise UserError(
+                f"{self.folder} holds checkpoints of an earlier run ({held[-1].name}), this one starts from scratch; "
+                "resume from one (find_resume names the newest intact one), or choose another folder"
+            )
+
+    def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._signals.watch()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._signals.watch()
+        self._saved = trainer.global_step
+        self._total = trainer.estimated_stepping_batches
+        if trainer.received_sigterm:  # during another callback's on_train_start
+            raise Interrupted(signal.SIGTERM)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._saved != trainer.global_step:  # stopped early, by a decision made after the last step
+            self._save(trainer)
+        self._settle(trainer)
+        self._signals.unwatch()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self._signals.unwatch()
+        self._release()
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+    # ---- every step -----------------------------------------------------------------------------------------------
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._settle(trainer)
+        self._before_validation = None
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        self._stop = self._agree(trainer)
+        validates = _validation_follows(trainer)
+        self._before_validation = _state_before_validation(trainer) if validates else None
+        ends = trainer.should_stop or step >= self._total
+        if self._stop or ends or step % self.every_n_steps == 0 or (validates and self.monitor):
+            self._save(trainer)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._settle(trainer)
+
+    def on_validation_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        if trainer.world_size > 1 or not self._signals.received:
+            return  # several ranks agree at the end of the next step
+        self._stop = self._signals.received
+        if trainer.sanity_checking:
+            raise Interrupted(self._stop)
+        if self._saved != trainer.global_step and self._before_validation is not None:
+            self._save(trainer)
+        self._settle(trainer)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note the score of the checkpoint that was written before this validation."""
+        if self.monitor is None or trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        score = trainer.callback_metrics.get(self.monitor)
+        if score is None:
+            known = sorted(k for k in trainer.callback_metrics if not k.startswith("train/"))
+            raise UserError(f"checkpoint.monitor={self.monitor!r} was not logged at this validation; logged: {known}")
+        if trainer.is_global_zero:
+            if not math.isnan(float(score)):
+                set_score(self._path(trainer.global_step), float(score))
+            self._tidy(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._settle(trainer)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint written before, during or after a validation resumes with the whole of that validation."""
+        if self._before_validation is not None:
+            checkpoint["loops"]["fit_loop"] = self._before_validation["loop"]
+            checkpoint["callbacks"] = self._before_validation["callbacks"]
+
+    def _settle(self, trainer: L.Trainer) -> None:
+        """After a step's metrics have reached the loggers: write them out with its checkpoint, and stop if asked to."""
+        if self._unflushed:
+            self._unflushed = False
+            for logger in trainer.loggers:
+                logger.save()
+        if trainer.world_size == 1:
+            self._stop = self._signals.received
+        if self._stop and self._saved == trainer.global_step:
+            if trainer.is_global_zero:
+                print(f"stopped after step {self._saved}; its checkpoints are in {self.folder}", file=sys.stderr)
+            raise Interrupted(self._stop)
+
+    def _agree(self, trainer: L.Trainer) -> int:
+        """The signal any rank has received, or 0."""
+        if trainer.world_size == 1:
+            return self._signals.received
+        mine = torch.tensor(self._signals.received, device=trainer.strategy.root_device)
+        return int(trainer.strategy.reduce(mine, reduce_op="max"))
+
+    # ---- files ----------------------------------------------------------------------------------------------------
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}.ckpt"
+
+    def _save(self, trainer: L.Trainer) -> None:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        self._saved = trainer.global_step
+        self._unflushed = True
+        trainer.save_checkpoint(self._path(self._saved))
+        if trainer.is_global_zero:
+            self._tidy(trainer)
+
+    def _tidy(self, trainer: L.Trainer) -> None:
+        """Point the links at the newest and the best checkpoint, then remove what is neither kept nor best."""
+        found = checkpoints_in(self.folder)
+        best = self._best([(path, m) for path, m in found if m.step <= trainer.global_step])
+        if found:
+            _link(self.folder / "last.ckpt", found[-1][0])
+        if best is not None:
+            _link(self.folder / "best.ckpt", best)
+        for path, _ in found[: -self.keep]:
+            if path != best:
+                trainer.strategy.remove_checkpoint(path)
+
+    def _best(self, found: list[tuple[Path, Manifest]]) -> Path | None:
+        sign = 1 if self.mode == "min" else -1
+        scored = [(sign * m.score, m.number, path) for path, m in found if m.score is not None]
+        return min(scored)[2] if scored else None
+
+
+def _validation_follows(trainer: L.Trainer) -> bool:
+    """Whether Lightning validates after this step: its own question, asked one hook earlier."""
+    loop = trainer.fit_loop
+    if getattr(trainer, "_val_check_time_interval", None) is not None or loop._data_fetcher is None:
+        return False
+    return loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+
+
+def _state_before_validation(trainer: L.Trainer) -> dict[str, Any]:
+    """Loop and callback state of a run whose step is done and whose validation has begun but seen nothing.
+
+    Saved as it is, the state after a step makes Lightning skip a validation that is due when it resumes.
+    """
+    loop = trainer.fit_loop.state_dict()
+    for counts in ("total", "current"):
+        loop["epoch_loop.batch_progress"][counts]["completed"] += 1
+    begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+    loop["epoch_loop.val_loop.batch_progress"] = {"total": begun, "current": dict(begun), "is_last_batch": False}
+    states = {callback.state_key: callback.state_dict() for callback in trainer.callbacks}  # type: ignore[attr-defined]
+    return {"loop": loop, "callbacks": deepcopy({key: state for key, state in states.items() if state})}
+
+
+def _link(link: Path, target: Path) -> None:
+    """Make ``link`` a relative symlink to ``target``, atomically; where links do not exist, none is made."""
+    temporary = link.with_name(f".tmp-{link.name}-{os.getpid()}")
+    try:
+        temporary.symlink_to(target.name)
+        temporary.replace(link)
+    except OSError:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,91 @@
+"""Turn a function's signature into a command line, and call it.
+
+Positional parameters become positional arguments, keyword-only ones become options; types and help come from
+annotations and docstrings. `--flag` alone means `--flag true`, and a list takes several words. Every value is checked
+before anything runs.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from typing import Any
+
+from jsonargparse import ArgumentParser, set_parsing_settings
+
+from ..types import UserError
+
+Commands = dict[str, Any]
+"""Name -> function, or name -> a group of such with its own ``_help``."""
+
+
+def run(command: Callable[..., Any] | Commands, args: list[str], prog: str) -> int:
+    """Call ``command`` with ``args`` and return its exit code.
+
+    Raises:
+        UserError: a group has no such member.
+    """
+    if isinstance(command, dict):
+        members = {k: v for k, v in command.items() if not k.startswith("_")}
+        if not args or args[0] in ("-h", "--help"):
+            print(f"usage: {prog} {{{','.join(members)}}} [options]\n\n{command['_help']}\n")
+            print("\n".join(f"  {name:<12}{summary(member)}" for name, member in members.items()))
+            return 0
+        if args[0] not in members:
+            raise UserError(f"{prog}: there is no {args[0]!r}; choose one of {', '.join(members)}")
+        return run(members[args[0]], args[1:], f"{prog} {args[0]}")
+    parser, positional, variadic = _parser(command, prog)
+    values = vars(parser.parse_args(_spelt_out(command, args)))
+    values.pop("config", None)
+    first = [values.pop(name) for name in positional]
+    result = command(*first, *(values.pop(variadic) if variadic else ()), **values)
+    return result if isinstance(result, int) else 0
+
+
+def summary(command: Callable[..., Any] | Commands) -> str:
+    """The first line that explains ``command``."""
+    text = command["_help"] if isinstance(command, dict) else inspect.getdoc(command) or ""
+    return str(text).split("\n")[0].rstrip(".")
+
+
+def _parser(command: Callable[..., Any], prog: str) -> tuple[ArgumentParser, list[str], str | None]:
+    """The parser, the names of the positional parameters, and that of the variadic one."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    doc = inspect.getdoc(command) or ""
+    parser = ArgumentParser(prog=prog, description=doc.split("\nArgs:")[0].split("\nRaises:")[0].strip())
+    parser.add_argument("-c", "--config", action="config", help="YAML file with options by name.")
+    kinds = inspect.signature(command).parameters.values()
+    positional = [p for p in kinds if p.kind is p.POSITIONAL_OR_KEYWORD]
+    variadic = next((p.name for p in kinds if p.kind is p.VAR_POSITIONAL), None)
+    for parameter in positional:
+        needed = parameter.default is parameter.empty
+        parser.add_argument(parameter.name, nargs=None if needed else "?", type=str, help=_help(doc, parameter.name))
+    if variadic:
+        parser.add_argument(variadic, nargs="+", type=str, help=_help(doc, variadic))
+    parser.add_function_arguments(command, as_group=False, skip={p.name for p in positional}, fail_untyped=True)
+    return parser, [p.name for p in positional], variadic
+
+
+def _help(doc: str, name: str) -> str:
+    lines = (line.strip() for line in doc.split("\n"))
+    return next((line.removeprefix(f"{name}: ") for line in lines if line.startswith(f"{name}: ")), "")
+
+
+def _spelt_out(command: Callable[..., Any], args: list[str]) -> list[str]:
+    """``args`` with "true" after flags given alone, and the several values of a list as one JSON list."""
+    parameters = inspect.signature(command, eval_str=True).parameters.values()
+    flags = {f"--{p.name}" for p in parameters if p.annotation is bool}
+    lists = {f"--{p.name}" for p in parameters if p.annotation in (list[str], list[str] | None)}
+    out: list[str] = []
+    rest = list(args)
+    while rest:
+        word = rest.pop(0)
+        out.append(word)
+        if word in flags and (not rest or rest[0].lower() not in ("true", "false")):
+            out.append("true")
+        if word in lists and rest and not rest[0].startswith(("[", "-")):
+            count = next((i for i, w in enumerate(rest) if w.startswith("-")), len(rest))
+            out.append(json.dumps(rest[:count]))
+            rest = rest[count:]
+    return out

@@ -1,0 +1,62 @@
+"""`prepare`: make what a run reads: data of a task, or a tokenizer. What is there already is never replaced unasked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..tasks.format_data import FormatDataSpec, generate
+from ..types import UserError
+
+
+def prepare_format(*, output_dir: str, overwrite: bool = False, **spec: Any) -> None:
+    """Write the data of the format-following task: train.jsonl, eval.jsonl and their statistics.
+
+    Args:
+        output_dir: folder for the files.
+        overwrite: replace the data that is there.
+        **spec: what the data holds, see `FormatDataSpec`.
+    """
+    folder = Path(output_dir)
+    _check_free([folder / "train.jsonl", folder / "eval.jsonl"], overwrite)
+    stats = generate(folder, FormatDataSpec(**spec))
+    print(f"{folder}: {stats['train']['num_rows']} training and {stats['eval']['num_rows']} evaluation rows")
+
+
+def prepare_tokenizer(
+    *,
+    corpus: list[str],
+    output_dir: str,
+    vocab_size: int = 8192,
+    cache_dir: str = ".cache/tokenizers",
+    overwrite: bool = False,
+) -> None:
+    """Train a byte-level BPE tokenizer with the ChatML format.
+
+    Args:
+        corpus: files to train on: .jsonl and .csv (every string in them) or text.
+        output_dir: folder for the tokenizer; `tokenizer.source` of a model takes it.
+        vocab_size: tokens, special ones included.
+        cache_dir: where trained tokenizers are kept, as in `fit`.
+        overwrite: replace the tokenizer that is there.
+    """
+    from ..models.export import whole_folder
+    from ..text.tokenizer import TokenizerSpec, build_tokenizer
+
+    folder = Path(output_dir)
+    if any(folder.iterdir() if folder.is_dir() else ()):
+        _check_free([folder], overwrite)
+        if not (folder / "tokenizer_config.json").is_file():
+            raise UserError(f"output_dir={output_dir} holds something else than a tokenizer; name another folder")
+    tokenizer = build_tokenizer(TokenizerSpec(kind="bpe", corpus=corpus, vocab_size=vocab_size, cache_dir=cache_dir))
+    with whole_folder(folder) as temporary:
+        tokenizer.save_pretrained(temporary)
+    fewer = "" if len(tokenizer) == vocab_size else f" (the corpus is too small for {vocab_size})"
+    print(f"{folder}: {len(tokenizer)} tokens{fewer}")
+
+
+def _check_free(paths: list[Path], overwrite: bool) -> None:
+    """Raises UserError where something is in the way and may not be replaced."""
+    found = [str(p) for p in paths if p.exists()]
+    if found and not overwrite:
+        raise UserError(f"{', '.join(found)}: exists; replace with --overwrite true, or name another --output_dir")

@@ -1,0 +1,117 @@
+"""What commands read from a run directory: its configuration, its module, its checkpoints. Nothing is written here."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ..types import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..modules.base import PolicyModule
+    from ..trainer_cli import PosttrainCLI
+
+FIT_ONLY = ("ckpt_path", "weights_only")
+"""Keys of a saved configuration that belong to the subcommand `fit`, not to what it builds."""
+
+
+@contextmanager
+def fit_args(args: list[str]) -> Iterator[list[str]]:
+    """``args`` of `fit` for a look without a run: configurations saved by runs lose what only `fit` takes."""
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*LightningCLI's args parameter.*")
+        words = [w for word in args for w in (word.split("=", 1) if word.startswith("--config=") else [word])]
+        for i, word in enumerate(words[:-1]):
+            if word not in ("-c", "--config") or not Path(words[i + 1]).is_file():
+                continue
+            config = _yaml(Path(words[i + 1]))
+            if any(key in config for key in FIT_ONLY):
+                kept = Path(folder) / f"{i}-config.yaml"
+                kept.write_text(yaml.safe_dump({k: v for k, v in config.items() if k not in FIT_ONLY}))
+                words[i + 1] = str(kept)
+        yield [*words, "--seed_everything=false"]  # nothing here draws from global generators
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is no YAML ({' '.join(str(error).split())[:200]}); repair it") from error
+    return config if isinstance(config, dict) else {}
+
+
+def run_folder(run: str) -> Path:
+    """The run directory ``run``.
+
+    Raises:
+        UserError: it is none.
+    """
+    folder = Path(run)
+    if not (folder / "config.yaml").is_file():
+        what = "holds no config.yaml" if folder.is_dir() else "does not exist"
+        raise UserError(f"run={run}: {what}; name the directory a `fit` wrote, such as outputs/<run>")
+    return folder
+
+
+def read_run(run: str) -> PosttrainCLI:
+    """The parsed configuration of a run with its objects, the module without weights.
+
+    Raises:
+        UserError: ``run`` is no run directory.
+    """
+    from ..trainer_cli import PosttrainCLI
+
+    folder = run_folder(run)
+    with fit_args(["-c", str(folder / "config.yaml")]) as args:
+        return PosttrainCLI(args, run=False)
+
+
+def run_dtype(cli: PosttrainCLI) -> torch.dtype:
+    """Dtype of the weights in the run."""
+    import torch
+
+    precision = str(cli.settings.trainer.precision)
+    return {"bf16-true": torch.bfloat16, "64-true": torch.float64}.get(precision, torch.float32)
+
+
+def checkpoints(run: str) -> list[tuple[int, Path]]:
+    """(optimizer step, file) of every checkpoint of a run, ascending.
+
+    Raises:
+        UserError: there is none.
+    """
+    from ..callbacks.checkpoint_io import checkpoints_in
+
+    folder = run_folder(run) / "checkpoints"
+    found = {manifest.step: path for path, manifest in checkpoints_in(folder)}
+    if not found:
+        raise UserError(f"{folder}: holds no checkpoint; name a run that trained for at least checkpoint.every_n_steps")
+    return sorted(found.items())
+
+
+def load_checkpoint(module: PolicyModule, path: Path) -> int:
+    """Put a checkpoint's weights into a built ``module``; its optimizer step.
+
+    Raises:
+        UserError: the checkpoint is damaged or belongs to another model.
+    """
+    from ..callbacks.checkpoint_io import AtomicCheckpointIO
+
+    checkpoint = AtomicCheckpointIO().load_checkpoint(path, map_location="cpu")
+    module.load_state_dict(checkpoint["state_dict"])
+    return int(checkpoint["global_step"])
+
+
+def best_device() -> str:
+    """``cuda`` where there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,276 @@
+"""Write a model as a Hugging Face folder that plain transformers and PEFT load, and prove that they do.
+
+A folder holds full weights or an adapter, the tokenizer with its chat template, and a generation config with every
+stop token. It appears whole or not at all. Pushing to the hub and other formats (GGUF, ONNX) are left out.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from ..ops.attention import plain_attention
+from ..ops.logprobs import base_model
+from ..types import UserError
+from .load import LoadSpec, is_adapter, load_policy
+
+TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+"""Largest logit difference that is rounding, per unit of the largest logit (at least 1)."""
+PROBE_TOKENS = 64
+
+
+@dataclass(frozen=True)
+class Base:
+    """The frozen model under an adapter, as others will find it.
+
+    Args:
+        name: hub id, absolute folder, or ``base`` for a copy beside the adapter.
+        write: writes that copy into the folder it is given; None where nothing has to be written.
+    """
+
+    name: str
+    write: Callable[[Path], None] | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Logits of two models on the same tokens."""
+
+    largest: float
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        return self.largest <= self.tolerance
+
+
+def is_peft(model: nn.Module) -> bool:
+    """Whether ``model`` is an adapter wrapper."""
+    return hasattr(model, "peft_config")
+
+
+def find_base(
+    model: nn.Module,
+    pretrained: str | None,
+    architecture: Mapping[str, Any] | None,
+    *,
+    vocab_size: int,
+    load: LoadSpec,
+    seed: int,
+) -> Base:
+    """Where the base of the adapter ``model`` is, given what `load_policy` built it from.
+
+    A base with random weights exists nowhere else, so it is written beside the adapter, in full precision.
+    """
+    if pretrained is None:
+
+        def rebuild(folder: Path) -> None:
+            like = base_model(model)
+            random_base(like, architecture, vocab_size=vocab_size, load=load, seed=seed).save_pretrained(folder)
+
+        return Base("base", rebuild)
+    if not is_adapter(pretrained):
+        return Base(_findable(pretrained))
+    name = str(json.loads((Path(pretrained) / "adapter_config.json").read_text())["base_model_name_or_path"])
+    beside = Path(pretrained) / name
+    if not Path(name).is_dir() and beside.is_dir():
+        return Base("base", lambda folder: shutil.copytree(beside, folder) and None)
+    return Base(_findable(name))
+
+
+def _findable(name: str) -> str:
+    """A folder by its absolute path, so that the working directory does not matter; a hub id as it is."""
+    return str(Path(name).resolve()) if Path(name).is_dir() else name
+
+
+def random_base(
+    like: PreTrainedModel, architecture: Mapping[str, Any] | None, *, vocab_size: int, load: LoadSpec, seed: int
+) -> PreTrainedModel:
+    """The random base of ``like`` again, without quantisation.
+
+    Raises:
+        UserError: the seed gives other weights here than it gave in the run.
+    """
+    plain = replace(load, quantization=None, gradient_checkpointing=False, compile=False)
+    floats = {_plain_name(n): p for n, p in like.named_parameters() if p.is_floating_point() and "lora_" not in n}
+    for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:  # their generators differ
+        with torch.device(device):
+            built: Any = load_policy(
+                None, architecture, vocab_size=vocab_size, dtype=_dtype(like), load=plain, seed=seed
+            )
+        mine = built.state_dict()
+        if all(torch.equal(p.detach().cpu(), mine[n].cpu()) for n, p in floats.items() if n in mine):
+            return _loadable(built)
+    raise UserError(
+        f"the random base weights of seed {seed} come out differently here than in the run, so the adapter cannot be "
+        "written with its base; export on the kind of device and with the torch version of the run (run.json)"
+    )
+
+
+def _plain_name(name: str) -> str:
+    """Name in the model without adapters; trained copies (``modules_to_save``) keep a name it does not have."""
+    return name.replace(".base_layer.", ".").replace(".original_module.", ".")
+
+
+def _dtype(model: nn.Module) -> torch.dtype:
+    """Dtype of the weights that are not quantised; adapters may be wider than their base."""
+    return next(p.dtype for n, p in model.named_parameters() if p.is_floating_point() and "lora_" not in n)
+
+
+def save_model(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    stop_ids: Collection[int],
+    folder: Path,
+    base: Base | None = None,
+) -> None:
+    """Write ``folder``, replacing an earlier one; ``model`` is left as it was.
+
+    Args:
+        model: a causal LM, or an adapter wrapper around one, of which only the adapter is written.
+        tokenizer: with the chat template of the training.
+        stop_ids: every token that ends an answer.
+        folder: written whole or not at all.
+        base: needed with an adapter.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    with whole_folder(folder) as temporary:
+        with _standard_config(base_model(model), tokenizer, stop_ids) as inner:
+            if is_peft(model):
+                assert base is not None
+                _save_adapter(model, temporary, base)
+            else:
+                inner.save_pretrained(temporary)
+            inner.generation_config.save_pretrained(temporary)  # type: ignore[union-attr]
+        tokenizer.save_pretrained(temporary)
+
+
+def _save_adapter(model: Any, folder: Path, base: Base) -> None:
+    config = model.peft_config["default"]
+    before = config.base_model_name_or_path
+    config.base_model_name_or_path = base.name
+    try:
+        # Vocabularies are never resized here, so embeddings are written only where they were trained.
+        model.save_pretrained(str(folder), selected_adapters=["default"], save_embedding_layers=False)
+    finally:
+        config.base_model_name_or_path = before
+    (folder / "README.md").unlink(missing_ok=True)  # a form with every field left open
+    if base.write is not None:
+        base.write(folder / "base")
+
+
+@contextmanager
+def _standard_config(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, stop_ids: Collection[int]
+) -> Iterator[PreTrainedModel]:
+    """``model`` with the configuration that others expect: its own attention, a cache, the stop tokens."""
+    config, generation = model.config, model.generation_config
+    stops = sorted(stop_ids)
+    ids = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": stops[0] if len(stops) == 1 else stops,
+    }
+    model.config, model.generation_config = copy.deepcopy(config), copy.deepcopy(generation)
+    for name, value in {**ids, "use_cache": True}.items():
+        setattr(model.config.get_text_config(), name, value)
+        if model.generation_config is not None:
+            setattr(model.generation_config, name, value)
+    try:
+        yield _loadable(model)
+    finally:
+        model.config, model.generation_config = config, generation
+
+
+def _loadable(model: PreTrainedModel) -> PreTrainedModel:
+    """Random models are built without a cache; whoever loads them wants one."""
+    model.config.get_text_config().use_cache = True
+    return model
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of ``folder`` when the block ends without an error.
+
+    Raises:
+        UserError: the place cannot be written.
+    """
+    folder = Path(folder)
+    temporary = folder.with_name(f".tmp-{folder.name}-{os.getpid()}")
+    old = folder.with_name(f".old-{folder.name}-{os.getpid()}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if folder.exists():
+            folder.replace(old)
+        temporary.replace(folder)
+    except OSError as error:
+        if old.exists() and not folder.exists():
+            old.replace(folder)
+        raise UserError(f"{folder}: cannot be written ({error}); free the disk or name another folder") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+# ---- proof ------------------------------------------------------------------------------------------------------------
+
+
+def probe_ids(vocab_size: int) -> Tensor:
+    """(1, 64) int64 token ids, always the same for one vocabulary."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(vocab_size, (1, PROBE_TOKENS), generator=generator)
+
+
+@torch.no_grad()
+def probe_logits(model: nn.Module, ids: Tensor) -> Tensor:
+    """(T, V) float32 logits of an ordinary forward in eval mode, on the CPU."""
+    inner = base_model(model)
+    training = model.training
+    model.eval()
+    try:
+        with plain_attention(inner):
+            logits = model(input_ids=ids.to(inner.device), use_cache=False).logits
+    finally:
+        model.train(training)
+    return logits[0].float().cpu()
+
+
+def difference(mine: Tensor, other: Tensor, dtype: torch.dtype) -> Difference:
+    """Largest absolute difference of logits, and what rounding in ``dtype`` explains."""
+    scale = max(1.0, float(mine.abs().max()))
+    return Difference(float((mine - other).abs().max()), TOLERANCE[dtype] * scale)
+
+
+def reload(folder: Path, dtype: torch.dtype) -> nn.Module:
+    """What plain transformers and PEFT make of ``folder``: full weights, or an adapter on its base."""
+    if not is_adapter(str(folder)):
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    from peft import PeftModel
+
+    name = str(json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"])
+    place = folder / name if (folder / name).is_dir() else name
+    return PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(place, dtype=dtype), str(folder))
+
+
+def merge(model: Any) -> PreTrainedModel:
+    """The adapter added into its base, which must not be quantised; ``model`` is used up."""
+    merged: PreTrainedModel = model.merge_and_unload(safe_merge=True)
+    head, embedding = merged.get_output_embeddings(), merged.get_input_embeddings()
+    if head is not None and head.weight is not embedding.weight:
+        merged.config.get_text_config().tie_word_embeddings = False  # one of the two was trained for itself
+        merged.config.tie_word_embeddings = False
+    return merged

@@ -1,0 +1,126 @@
+"""A complete training run in memory: byte tokenizer, one layer, a few steps, and a record of everything it saw.
+
+Used in this process and in forked ones. Losses are kept as hexadecimal floats: equal means equal to the last bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+
+from lightning_posttrain.batching.loader import StepLoader
+from lightning_posttrain.callbacks.checkpoint import Checkpoints
+from lightning_posttrain.modules.optim import OptimizerSpec, ScheduleSpec
+from lightning_posttrain.modules.sft import SFTModule
+from lightning_posttrain.text.tokenizer import TokenizerSpec
+from lightning_posttrain.types import Example, Sequence
+
+for noisy in ("lightning.pytorch", "lightning.fabric", "lightning"):
+    logging.getLogger(noisy).setLevel(logging.ERROR)
+
+ARCHITECTURE = {
+    "model_type": "qwen3",
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 16,
+    "max_position_embeddings": 128,
+}
+EXAMPLES, PER_STEP = 18, 4
+STEPS = 5
+"""Steps per epoch; the last one has two examples."""
+
+
+class Rows(list[Example]):
+    """Random token rows; every second one starts with the same prefix."""
+
+    def __init__(self, count: int = EXAMPLES, seed: int = 0) -> None:
+        self.fingerprint = f"rows-{count}-{seed}"
+        rng = np.random.default_rng(seed)
+        prefix = rng.integers(0, 250, 20)
+        for i in range(count):
+            ids = np.concatenate([prefix if i % 2 else prefix[:0], rng.integers(0, 250, rng.integers(5, 25))])
+            supervised = rng.random(len(ids)) < 0.6
+            supervised[0], supervised[-1] = False, True
+            self.append((Sequence(ids.astype(np.int32), supervised, str(i), f"rows.jsonl:{i + 1}"),))
+
+
+class Record(L.Callback):
+    """What every step and every validation saw, in ``lines`` and, given a path, appended to it as it happens."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self.lines: list[dict[str, Any]] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        loss = float(trainer.callback_metrics["train/loss"]).hex()
+        ids = [i for micro in batch.micros for i in micro.ids]
+        self._add({"step": trainer.global_step, "at": [batch.epoch, batch.index], "loss": loss, "ids": ids})
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        if not trainer.sanity_checking:
+            self._add({"val": trainer.global_step, "nll": float(trainer.callback_metrics["val/nll"]).hex()})
+
+    def _add(self, line: dict[str, Any]) -> None:
+        self.lines.append(line)
+        if self.path is not None:
+            with self.path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+
+
+def build(**options: Any) -> SFTModule:
+    """A fresh module."""
+    given = {
+        "architecture": ARCHITECTURE,
+        "tokenizer": TokenizerSpec(kind="byte"),
+        "optimizer": OptimizerSpec(lr=1e-2),
+        "schedule": ScheduleSpec(warmup_steps=2),
+    }
+    return SFTModule(**{**given, **options})
+
+
+def trainer_for(folder: Path, callbacks: list[L.Callback], **options: Any) -> L.Trainer:
+    """A quiet CPU Trainer that writes in ``folder``."""
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0, "logger": False}
+    given = {"accelerator": "cpu", "max_epochs": 3, "default_root_dir": str(folder), **quiet, **options}
+    return L.Trainer(callbacks=callbacks, **given)
+
+
+def train(
+    folder: Path,
+    resume: Path | None = None,
+    *,
+    checkpoints: dict[str, Any] | None = None,
+    module: dict[str, Any] | None = None,
+    callbacks: tuple[L.Callback, ...] = (),
+    validate: bool = True,
+    record: Path | None = None,
+    rows: Rows | None = None,
+    **trainer_options: Any,
+) -> tuple[list[dict[str, Any]], str]:
+    """Run to the end, from scratch or from a checkpoint; returns the record and a digest of the final weights."""
+    warnings.filterwarnings("ignore")
+    recorder = Record(record)
+    saver = Checkpoints(**{"every_n_steps": 1, **(checkpoints or {})})
+    model = build(**(module or {}))
+    trainer = trainer_for(folder, [*callbacks, recorder, saver], **trainer_options)
+    loaders = [StepLoader(Rows(8, seed=1), 4, 100, seed=None)] if validate else []
+    trainer.fit(model, StepLoader(rows or Rows(), PER_STEP, 60), loaders, ckpt_path=resume)
+    return recorder.lines, digest(model)
+
+
+def digest(model: Any) -> str:
+    """sha256 of all parameters."""
+    total = hashlib.sha256()
+    for _, parameter in sorted(model.named_parameters()):
+        total.update(parameter.detach().float().numpy().tobytes())
+    return total.hexdigest()
