@@ -105,16 +105,25 @@ def train(
     validate: bool = True,
     record: Path | None = None,
     rows: Rows | None = None,
+    rank: int = 0,
+    world: int = 1,
+    tokens_per_micro: int = 60,
     **trainer_options: Any,
 ) -> tuple[list[dict[str, Any]], str]:
-    """Run to the end, from scratch or from a checkpoint; returns the record and a digest of the final weights."""
+    """Run to the end, from scratch or from a checkpoint; returns the record and a digest of the final weights.
+
+    As one rank of several, the environment must say where the others are.
+    """
     warnings.filterwarnings("ignore")
     recorder = Record(record)
     saver = Checkpoints(**{"every_n_steps": 1, **(checkpoints or {})})
     model = build(**(module or {}))
+    if world > 1:
+        trainer_options |= {"strategy": "ddp", "devices": world}
     trainer = trainer_for(folder, [*callbacks, recorder, saver], **trainer_options)
-    loaders = [StepLoader(Rows(8, seed=1), 4, 100, seed=None)] if validate else []
-    trainer.fit(model, StepLoader(rows or Rows(), PER_STEP, 60), loaders, ckpt_path=resume)
+    place = {"rank": rank, "world_size": world}
+    loaders = [StepLoader(Rows(8, seed=1), 4, 100, seed=None, **place)] if validate else []
+    trainer.fit(model, StepLoader(rows or Rows(), PER_STEP, tokens_per_micro, **place), loaders, ckpt_path=resume)
     return recorder.lines, digest(model)
 
 

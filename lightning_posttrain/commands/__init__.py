@@ -7,9 +7,11 @@ from __future__ import annotations
 from .arguments import Commands
 from .export import export
 from .prepare import prepare_format, prepare_tokenizer
+from .preview import preview
 from .tasks import tasks
 
 COMMANDS: Commands = {
+    "preview": preview,
     "prepare": {
         "_help": "Make what a run reads: the data of a task, or a tokenizer",
         "format": prepare_format,
@@ -18,5 +20,5 @@ COMMANDS: Commands = {
     "export": export,
     "tasks": tasks,
 }
-RAW: frozenset[str] = frozenset()
+RAW = frozenset({"preview"})
 """Commands that take their words as they are, because most of them are options of `fit`."""

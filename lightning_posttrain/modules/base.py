@@ -233,17 +233,19 @@ class PolicyModule(L.LightningModule):
         Raises:
             UserError: naming what differs.
         """
+        fitting = self._trainer is not None and self._trainer.state.fn == "fit"
         for name, saved in checkpoint.get("identity", {}).items():
-            if saved != self._identity[name] and (name != "optimizer" or self.trainer.state.fn == "fit"):
+            if saved != self._identity[name] and (fitting or name == "tokenizer"):
                 raise UserError(
-                    f"the checkpoint has {name} {saved}, this run {self._identity[name]}; "
+                    f"cannot resume: the checkpoint has {name}={saved!r}, this run {self._identity[name]!r}; "
                     "restore it, or start a new run from the checkpoint's exported model"
                 )
         self._loader_state = checkpoint.get("step_loader")
 
     @cached_property
     def _identity(self) -> dict[str, Any]:
-        return {"tokenizer": tokenizer_fingerprint(self.tokenizer), "optimizer": asdict(self.optimizer_spec)}
+        optimizer = {f"optimizer.{name}": value for name, value in asdict(self.optimizer_spec).items()}
+        return {"tokenizer": tokenizer_fingerprint(self.tokenizer), **optimizer}
 
     def on_train_start(self) -> None:
         """Put the loader where the checkpoint left it, before its first batch is built.

@@ -23,7 +23,8 @@ from ..ops.sampling import draw, greedy, truncate_logits, uniforms
 from ..types import Completion, UserError
 from .kv_store import KVStore
 
-FEW = 16
+REFILL = 0.5
+FEW = 8
 """Up to so many rows, weight @ hidden.T is up to 8 times as fast as hidden @ weight.T on CPU (but not for a single one)."""
 
 
@@ -136,7 +137,7 @@ class _Sampler:
         waiting = rows
         while waiting or cohorts:
             running = sum(len(c.rows) for c in cohorts)
-            if waiting and running <= max_rows // 2:  # half at once: small cohorts would mean many small attentions
+            if waiting and running <= max_rows * REFILL:  # half at once: small cohorts would mean many small attentions
                 starting, waiting = waiting[: max_rows - running], waiting[max_rows - running :]
                 cohorts.append(self.start(starting, number))
             else:
