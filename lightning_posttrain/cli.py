@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import logging
 import sys
 import warnings
 from collections.abc import Sequence
@@ -47,9 +49,13 @@ def _other(args: list[str]) -> int:
         from .types import UserError
 
         raise UserError(f"there is no command {args[0]!r}; commands: {', '.join([*TRAINER_COMMANDS, *COMMANDS])}")
-    if args[0] in RAW:
-        return int(COMMANDS[args[0]](args[1:]))
-    return run(COMMANDS[args[0]], args[1:], f"lightning-posttrain {args[0]}")
+    try:
+        if args[0] in RAW:
+            return int(COMMANDS[args[0]](args[1:]))
+        return run(COMMANDS[args[0]], args[1:], f"lightning-posttrain {args[0]}")
+    except BrokenPipeError:  # `lpt preview ... | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _overview(commands: dict[str, Any]) -> str:
@@ -70,8 +76,11 @@ def _overview(commands: dict[str, Any]) -> str:
 
 def _quiet() -> None:
     """Silence notices that are not about the user's run."""
-    for text in (".*does not have many workers.*", ".*litlogger.*", ".*isinstance.treespec.*", ".*LeafSpec.*"):
+    for text in (".*does not have many workers.*", ".*isinstance.treespec.*", ".*LightningCLI's args parameter.*"):
         warnings.filterwarnings("ignore", text)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch"):
+        logging.getLogger(name).addFilter(lambda record: "litlogger" not in record.getMessage())
 
 
 if __name__ == "__main__":

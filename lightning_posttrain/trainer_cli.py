@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
 # Imported so that configs can name their classes without the full path.
 from .callbacks.checkpoint import Checkpoints, RunLock, find_resume
-from .callbacks.checkpoint_io import AtomicCheckpointIO
 from .callbacks.export import ModelExport
 from .callbacks.generation import GenerationEval  # noqa: F401
+from .callbacks.initial_validation import InitialValidation
+from .callbacks.predictions import PredictionWriter
+from .callbacks.progress import ProgressBar
 from .callbacks.run_files import RunFiles
 from .callbacks.throughput import Throughput
 from .datamodules.sft import SFTDataModule  # noqa: F401
@@ -75,9 +76,6 @@ class PosttrainCLI(LightningCLI):
         if not self.runs:
             return
         self.run_dir = self._claim_run_dir(config)
-        if self.subcommand == "fit":
-            self.lock = RunLock(self.run_dir)
-            self.lock.acquire()
         config.checkpoint.dirpath = str(self.run_dir / "checkpoints")
         config.trainer.default_root_dir = str(self.run_dir)
 
@@ -108,7 +106,7 @@ class PosttrainCLI(LightningCLI):
                 f"run.dir={run.dir} already holds a run; continue it with --run.resume true, replace it with "
                 "--run.overwrite true, or choose another --run.dir"
             )
-        with RunLock(found):
+        with RunLock(found / "checkpoints"):
             for entry in found.iterdir():
                 if entry.is_dir():
                     shutil.rmtree(entry)
@@ -120,13 +118,14 @@ class PosttrainCLI(LightningCLI):
         if not self.runs:
             return None  # type: ignore[return-value]
         trainer: dict[str, Any] = self._get(self.config_init, "trainer", default={})
-        extra: list[L.Callback] = [Throughput()]
+        extra: list[L.Callback] = [Throughput(), InitialValidation()]
         if trainer.get("enable_progress_bar") is not False:
-            extra.append(RichProgressBar(leave=True))
+            extra.append(ProgressBar())
         if self.subcommand == "fit":
             extra += [RunFiles(self.run_dir, self._save_config), ModelExport(self.run_dir / "model")]
+        if self.subcommand == "predict":
+            extra.append(PredictionWriter(self.run_dir / "predictions.jsonl"))
         trainer["callbacks"] = [*(trainer.get("callbacks") or []), *extra]
-        trainer["plugins"] = [*(trainer.get("plugins") or []), AtomicCheckpointIO()]
         if trainer.get("logger") in (None, True):
             trainer["logger"] = TensorBoardLogger(self.run_dir, name="", version="tensorboard")
         return super().instantiate_trainer(**{**trainer, **kwargs})
@@ -135,14 +134,15 @@ class PosttrainCLI(LightningCLI):
         parser = self._parser(self.subcommand)
         parser.save(self.settings, str(path), skip_none=False, overwrite=True, multifile=False)
 
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """Checkpoints are read as tensors and plain values only."""
+        return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
+
     def before_fit(self) -> None:
         if self.settings.run.resume:
             found = find_resume(self.run_dir / "checkpoints")
             print(f"resuming from {found}" if found else f"nothing to resume in {self.run_dir}: starting")
             self.config_init["fit"]["ckpt_path"] = found
-
-    def after_fit(self) -> None:
-        self.lock.release()
 
 
 def corpus_from_data(config: Any) -> None:

@@ -82,7 +82,6 @@ def build(**options: Any) -> SFTModule:
     given = {
         "architecture": ARCHITECTURE,
         "tokenizer": TokenizerSpec(kind="byte"),
-        "optimizer": OptimizerSpec(lr=1e-2),
         "schedule": ScheduleSpec(warmup_steps=2),
     }
     return SFTModule(**{**given, **options})
@@ -108,16 +107,18 @@ def train(
     rank: int = 0,
     world: int = 1,
     tokens_per_micro: int = 60,
+    adam_eps: float = 1e-8,
     **trainer_options: Any,
 ) -> tuple[list[dict[str, Any]], str]:
     """Run to the end, from scratch or from a checkpoint; returns the record and a digest of the final weights.
 
-    As one rank of several, the environment must say where the others are.
+    As one rank of several, the environment must say where the others are. A large ``adam_eps`` keeps the rounding of
+    gradients near zero from growing into different weights.
     """
     warnings.filterwarnings("ignore")
     recorder = Record(record)
     saver = Checkpoints(**{"every_n_steps": 1, **(checkpoints or {})})
-    model = build(**(module or {}))
+    model = build(**{"optimizer": OptimizerSpec(lr=1e-2, eps=adam_eps), **(module or {})})
     if world > 1:
         trainer_options |= {"strategy": "ddp", "devices": world}
     trainer = trainer_for(folder, [*callbacks, recorder, saver], **trainer_options)

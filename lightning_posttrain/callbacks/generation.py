@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from pathlib import Path
@@ -16,7 +15,7 @@ from ..records.sources import read_rows
 from ..rollout.sampler import SamplingParams, generate
 from ..tasks.base import Score, Task
 from ..types import Completion, Record, UserError
-from .run_files import write_json
+from .run_files import gather_rows, write_json, write_lines
 
 
 class GenerationEval(L.Callback):
@@ -41,7 +40,7 @@ class GenerationEval(L.Callback):
         path: str,
         every_n_steps: int | None = None,
         max_examples: int | None = None,
-        sampling: SamplingParams = SamplingParams(),  # noqa: B008 - frozen
+        sampling: SamplingParams = SamplingParams(),
         max_rows: int = 128,
         seed: int = 0,
     ) -> None:
@@ -104,7 +103,7 @@ class GenerationEval(L.Callback):
         values = {k: v for k, v in computed.items() if not k.endswith("/stderr")}
         folder = Path(trainer.default_root_dir) / "eval" / f"step_{step:06d}" / self.task.name
         lines = [_line(r, c, s) for r, c, s in zip(records, completions, scores, strict=True)]
-        lines, reasons = _gather(trainer, lines), _gather(trainer, [s.reason for s in scores if s.reason])
+        lines, reasons = gather_rows(trainer, lines), gather_rows(trainer, [s.reason for s in scores if s.reason])
         if trainer.is_global_zero:
             counts = dict(Counter(reasons).most_common())
             _write(folder, lines, self.task.name, step, computed, counts)
@@ -144,18 +143,6 @@ def _line(record: Record, completion: Completion, score: Score) -> dict[str, Any
     }
 
 
-def _gather(trainer: L.Trainer, items: list[Any]) -> list[Any]:
-    """Items of all ranks, interleaved back into the order of the rows."""
-    if trainer.world_size == 1:
-        return items
-    import torch.distributed as dist
-
-    parts: list[list[Any]] = [[] for _ in range(trainer.world_size)]
-    dist.all_gather_object(parts, items)
-    longest = max(map(len, parts))
-    return [part[i] for i in range(longest) for part in parts if i < len(part)]
-
-
 def _write(
     folder: Path,
     lines: list[dict[str, Any]],
@@ -164,12 +151,7 @@ def _write(
     computed: dict[str, float],
     reasons: dict[str, int],
 ) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / ".tmp-predictions.jsonl"
-    with temporary.open("w", encoding="utf-8", errors="surrogatepass") as file:
-        for line in lines:
-            file.write(json.dumps(line, ensure_ascii=True) + "\n")
-    temporary.replace(folder / "predictions.jsonl")
+    write_lines(folder / "predictions.jsonl", lines)
     errors = {k.removesuffix("/stderr"): v for k, v in computed.items() if k.endswith("/stderr") and v == v}
     means = {k: v for k, v in computed.items() if not k.endswith("/stderr")}
     summary = {"task": task, "step": step, "n": len(lines), "metrics": means, "stderr": errors, "reasons": reasons}

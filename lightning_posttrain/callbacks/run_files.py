@@ -78,6 +78,28 @@ def write_json(path: Path, value: Any) -> None:
     temporary.replace(path)
 
 
+def write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
+    """JSON lines, ASCII only: a lone surrogate in a model's answer must not stop a run."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp-{path.name}")
+    with temporary.open("w", encoding="ascii") as file:
+        for line in lines:
+            file.write(json.dumps(line, ensure_ascii=True) + "\n")
+    temporary.replace(path)
+
+
+def gather_rows(trainer: L.Trainer, items: list[Any]) -> list[Any]:
+    """Items of all ranks, interleaved back into the order of the rows."""
+    if trainer.world_size == 1:
+        return items
+    import torch.distributed as dist
+
+    parts: list[list[Any]] = [[] for _ in range(trainer.world_size)]
+    dist.all_gather_object(parts, items)
+    longest = max(map(len, parts))
+    return [part[i] for i in range(longest) for part in parts if i < len(part)]
+
+
 def package_versions() -> dict[str, str]:
     found = {}
     for name in PACKAGES:

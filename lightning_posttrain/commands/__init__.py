@@ -5,6 +5,7 @@ command needs is imported inside it, so that `--help` is quick.
 from __future__ import annotations
 
 from .arguments import Commands
+from .compare import compare
 from .export import export
 from .prepare import prepare_format, prepare_tokenizer
 from .preview import preview
@@ -17,6 +18,7 @@ COMMANDS: Commands = {
         "format": prepare_format,
         "tokenizer": prepare_tokenizer,
     },
+    "compare": compare,
     "export": export,
     "tasks": tasks,
 }

@@ -20,6 +20,7 @@ from ..text.render import Renderer
 from ..types import Example, UserError
 
 NEVER_SHARED = 1 << 62
+PREDICT_ROWS = 256
 
 
 class RowExample:
@@ -89,6 +90,8 @@ class SFTDataModule(L.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Tokenise with the module's renderer (the Trainer calls this; `prepare` is the same without one)."""
+        if stage == "predict":
+            return
         module: Any = self.trainer.lightning_module  # type: ignore[union-attr]
         self.prepare(module.training_renderer(**self.limits))
 
@@ -128,6 +131,22 @@ class SFTDataModule(L.LightningDataModule):
         return [] if self.val_set is None else self._loader(self.val_set, None)
 
     test_dataloader = val_dataloader
+
+    def predict_dataloader(self) -> list[list[dict[str, Any]]]:
+        """Prompts of ``val_path`` (else ``path``), this rank's share, in lists of `PREDICT_ROWS`."""
+        rows = []
+        for number, (row, origin) in enumerate(read_rows(self.val_path or self.path)):
+            if self.task is not None:
+                record = self.task.record(row, origin)
+                id, prompt = record.id, record.prompt
+            else:
+                talk = conversation(row, origin)
+                last = max(i for i, m in enumerate(talk.messages) if m.role == "assistant")
+                id, prompt = talk.id, talk.messages[:last]
+            messages = [{"role": m.role, "content": m.content} for m in prompt]
+            rows.append({"id": id, "key": number, "prompt": messages})
+        mine = rows[self.trainer.global_rank :: self.trainer.world_size] if self.trainer else rows
+        return [mine[i : i + PREDICT_ROWS] for i in range(0, len(mine), PREDICT_ROWS)]
 
     def _loader(self, source: ExampleSource | None, seed: int | None) -> StepLoader:
         if source is None:

@@ -26,10 +26,11 @@ from ..batching.loader import StepLoader
 from ..metrics.nll import TokenNLL
 from ..models.load import LoadSpec, LoraSpec, load_policy
 from ..ops.logprobs import token_logprobs
+from ..rollout.sampler import SamplingParams, generate
 from ..text.render import Renderer
 from ..text.spec import ChatSpec
 from ..text.tokenizer import TokenizerSpec, build_tokenizer, tokenizer_fingerprint
-from ..types import MicroBatch, StepBatch, UserError
+from ..types import Message, MicroBatch, StepBatch, UserError
 from .optim import OptimizerSpec, ScheduleSpec, build_optimizer, schedule_factor
 
 
@@ -46,6 +47,7 @@ class PolicyModule(L.LightningModule):
         schedule: learning rate over the run.
         max_grad_norm: gradients are scaled down to this 2-norm; null = only measured.
         chat: chat format and stop tokens.
+        sampling: how `predict` draws answers.
         seed: of random weights, adapters and dropout.
     """
 
@@ -53,13 +55,14 @@ class PolicyModule(L.LightningModule):
         self,
         pretrained: str | None = None,
         architecture: dict[str, Any] | None = None,
-        tokenizer: TokenizerSpec = TokenizerSpec(),  # noqa: B008 - frozen
+        tokenizer: TokenizerSpec = TokenizerSpec(),
         lora: LoraSpec | None = None,
-        load: LoadSpec = LoadSpec(),  # noqa: B008 - frozen
-        optimizer: OptimizerSpec = OptimizerSpec(),  # noqa: B008 - frozen
-        schedule: ScheduleSpec = ScheduleSpec(),  # noqa: B008 - frozen
+        load: LoadSpec = LoadSpec(),
+        optimizer: OptimizerSpec = OptimizerSpec(),
+        schedule: ScheduleSpec = ScheduleSpec(),
         max_grad_norm: float | None = 1.0,
-        chat: ChatSpec = ChatSpec(),  # noqa: B008 - frozen
+        chat: ChatSpec = ChatSpec(),
+        sampling: SamplingParams = SamplingParams(),
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -71,7 +74,7 @@ class PolicyModule(L.LightningModule):
             tokenizer = TokenizerSpec(source=pretrained, pad_token=tokenizer.pad_token)
         self.tokenizer = build_tokenizer(tokenizer)
         self.renderer = chat.renderer(self.tokenizer, _generation_config(pretrained))
-        self.chat = chat
+        self.chat, self.sampling = chat, sampling
         self.model: Any = None
         self.val_nll = TokenNLL()
         self.step_seconds = 0.0
@@ -215,6 +218,21 @@ class PolicyModule(L.LightningModule):
             self.val_nll.reset()
 
     test_step, on_test_epoch_end = validation_step, on_validation_epoch_end
+
+    def predict_step(self, batch: list[dict[str, Any]], batch_idx: int) -> list[dict[str, Any]]:
+        """Answers to prompts ``{"id", "key", "prompt": [{"role", "content"}]}`` under ``sampling``."""
+        prompts = [self.renderer.prompt([Message(**m) for m in row["prompt"]]) for row in batch]
+        groups = generate(
+            self.model,
+            prompts,
+            self.sampling,
+            self.renderer.stop_ids,
+            self.tokenizer.decode,
+            seed=self.seed,
+            keys=[row["key"] for row in batch],
+        )
+        answers = [{"prediction": c.text, "finished": c.finished, "tokens": len(c.tokens)} for (c,) in groups]
+        return [{"id": row["id"], "prompt": row["prompt"], **a} for row, a in zip(batch, answers, strict=True)]
 
     # ---- checkpoints ----------------------------------------------------------------------------------------------
 

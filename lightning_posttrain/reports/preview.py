@@ -14,7 +14,8 @@ import numpy as np
 
 from ..batching.loader import ExampleSource, StepLoader
 from ..types import MicroBatch, StepBatch
-from .tokens import NEWLINE, TokenReader, TokenView, visible
+from .tokens import TokenReader, TokenView
+from .visible import NEWLINE, visible
 
 MOST_BRANCHES, MOST_TREES = 12, 4
 """Branches of a node and micro-batches of a step that are drawn; the rest is counted."""
@@ -102,11 +103,8 @@ def _step_facts(batch: StepBatch, step: int) -> list[tuple[str, str]]:
     return [
         ("step", f"{step} (epoch {batch.epoch}, batch {batch.index}): {batch.num_examples} rows"),
         ("micro-batches", f"{count} of at most {max(distinct):,} tokens{balance}"),
-        (
-            "tokens",
-            f"{effective:,} in the rows, {sum(distinct):,} distinct to the decoder: sharing {effective / sum(distinct):.2f}x",
-        ),
-        ("trained", f"{batch.num_tokens:,} tokens ({batch.num_tokens / effective:.1%}), {head:,} predictions by the head"),
+        ("tokens", f"{effective:,} in the rows, {sum(distinct):,} distinct: sharing {effective / sum(distinct):.2f}x"),
+        ("trained", f"{batch.num_tokens:,} tokens ({batch.num_tokens / effective:.1%}), {head:,} head predictions"),
     ]
 
 
@@ -148,7 +146,7 @@ def _branches(micro: MicroBatch, tokenizer: Any) -> list[str]:
             f"{micro.ids[s]} ({micro.origins[s]}; {trained[s]} trained)" for s, end in enumerate(ends) if end == node
         ]
         text = tokenizer.decode(micro.input_ids[0, start : start + min(length, QUOTE)].tolist())
-        quote = visible(text).replace(f"{NEWLINE}\n", NEWLINE)[:QUOTE]
+        quote = visible(text, NEWLINE)[:QUOTE]
         shared = f" shared by {through[node]} sequences" if through[node] > 1 else ""
         return f"{length} tokens{shared}: {quote!r}" + (f" -> {', '.join(rows)}" if rows else "")
 

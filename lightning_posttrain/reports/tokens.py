@@ -7,7 +7,6 @@ that data can neither hide nor steer the terminal. Three forms: plain text, ANSI
 from __future__ import annotations
 
 import html
-import unicodedata
 from dataclasses import dataclass
 
 from rich.text import Text
@@ -16,17 +15,19 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from ..text.checks import special_texts
 from ..types import Sequence
+from .visible import visible
 
 BOUNDARY, OPEN, CLOSE = "╎", "⟦", "⟧"
 """Plain text: between two tokens; around a run of trained ones."""
-NEWLINE = "↵"
-STYLES = {
-    (True, 0): "black on green3",
-    (True, 1): "black on pale_green1",
-    (False, 0): "grey85 on grey15",
-    (False, 1): "grey85 on grey30",
+COLOURS = {
+    (True, False): "black",
+    (True, True): "bold black",
+    (False, False): "grey85",
+    (False, True): "bold bright_magenta",
 }
-"""Style of a token by (trained, parity): neighbours differ, so boundaries show."""
+"""By (trained, special)."""
+SHADES = {True: ("green3", "pale_green1"), False: ("grey15", "grey30")}
+"""Backgrounds by trained; the two take turns, so that boundaries show."""
 CSS = """
 .t{white-space:pre-wrap;border-radius:2px} .u0{background:#e8e8e8} .u1{background:#d2d2d2}
 .s0{background:#7ee08a} .s1{background:#b5f2bd} .special{font-weight:bold;color:#a0137f}
@@ -67,21 +68,6 @@ class TokenReader:
         return name.replace("▁", " ")
 
 
-def visible(text: str) -> str:
-    """``text`` with a mark before each line break, and code points that show nothing spelt out."""
-    out = []
-    for c in text:
-        if c == "\n":
-            out.append(NEWLINE + "\n")
-        elif ord(c) < 32:
-            out.append(chr(0x2400 + ord(c)))  # Unicode's pictures of control characters
-        elif unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp", "Co", "Cn"):
-            out.append(f"\\u{ord(c):04x}")
-        else:
-            out.append(c)
-    return "".join(out)
-
-
 def as_plain(views: list[TokenView]) -> str:
     """Tokens between boundary marks; runs of trained ones in double brackets."""
     out = []
@@ -101,14 +87,14 @@ def as_rich(views: list[TokenView]) -> Text:
     """Trained tokens green, the others grey, special ones bold; two shades of each in turn."""
     text = Text()
     for i, view in enumerate(views):
-        style = STYLES[view.trained, i % 2]
-        text.append(view.text, f"bold {'' if view.trained else 'bright_magenta'} {style[6:]}" if view.special else style)
+        text.append(view.text, f"{COLOURS[view.trained, view.special]} on {SHADES[view.trained][i % 2]}")
     return text
 
 
 def as_html(views: list[TokenView]) -> str:
     """The same as spans of the classes in `CSS`."""
-    return "".join(
-        f'<span class="t {"s" if v.trained else "u"}{i % 2}{" special" if v.special else ""}">{html.escape(v.text)}</span>'
-        for i, v in enumerate(views)
-    )
+    out = []
+    for i, view in enumerate(views):
+        kind = f"{'s' if view.trained else 'u'}{i % 2}{' special' if view.special else ''}"
+        out.append(f'<span class="t {kind}">{html.escape(view.text)}</span>')
+    return "".join(out)

@@ -19,8 +19,11 @@ pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
 LAST = 2 * STEPS
 OPTIONS: dict[str, Any] = {"max_epochs": 2, "val_check_interval": 3}
-SAVE_CALLS = 13
-"""os calls of one checkpoint: write, manifest, renames, links, pruning."""
+SAVE_CALLS = 11
+"""os calls of one checkpoint: sync, manifest, renames, link, pruning."""
+SCORE_CALLS = 7
+"""os calls after a validation that found a new best one: manifest and links."""
+BEST = {"every_n_steps": 1, "monitor": "val/nll"}
 TERM, INT = int(signal.SIGTERM), int(signal.SIGINT)
 
 
@@ -37,6 +40,10 @@ def cases() -> dict[str, Any]:
     for number in range(1, SAVE_CALLS + 1):
         fault = {"kind": "kill_in_save", "what": "calls", "step": STEPS, "number": number}
         found[f"kill-in-save-{number}"] = {"attempts": [fault, {}]}
+    found["best"] = {"attempts": [{}], "checkpoints": BEST}
+    for number in range(SAVE_CALLS + 1, SAVE_CALLS + SCORE_CALLS + 1):
+        fault = {"kind": "kill_in_save", "what": "calls", "step": 3, "number": number}
+        found[f"kill-in-score-{number}"] = {"attempts": [fault, {}], "checkpoints": BEST}
     for number in (1, 40):
         fault = {"kind": "kill_in_save", "what": "write", "step": 4, "number": number}
         found[f"kill-in-write-{number}"] = {"attempts": [fault, {}]}
@@ -76,11 +83,16 @@ def results(work: Path) -> dict[str, Any]:
     return json.loads((work / "results.json").read_text())
 
 
+def lines(folder: Path, attempt: int) -> list[dict[str, Any]]:
+    path = folder / f"record-{attempt}.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
 def record(folder: Path) -> list[dict[str, Any]]:
     """The lines of all attempts; what was run twice must have come out the same."""
     merged: dict[str, dict[str, Any]] = {}
-    for path in sorted(folder.glob("record-*.jsonl")):
-        for line in map(json.loads, path.read_text().splitlines()):
+    for attempt in range(len(list(folder.glob("stderr-*")))):
+        for line in lines(folder, attempt):
             key = f"val {line['val']}" if "val" in line else f"step {line['step']}"
             assert merged.setdefault(key, line) == line
     return sorted(merged.values(), key=lambda line: (line.get("step", line.get("val")), "val" in line))
@@ -106,18 +118,26 @@ def test_nothing_is_left_over_and_everything_kept_is_intact(name: str, work: Pat
     assert kept[-1] == (folder / "last.ckpt").resolve() == find_resume(folder)
     assert [damage(path) for path in kept] == [None] * len(kept)
     assert sorted(p.name for p in folder.glob("*.ckpt.json")) == sorted(f"{p.name}.json" for p in kept)
-    assert len(kept) == 1 if name.startswith("sig") and name != "sigterms-while-saving" else 2
+    assert len(kept) <= 3
+    assert "step-00000010.ckpt" in [path.name for path in kept]
 
 
 def test_a_kill_costs_at_most_the_steps_since_the_last_checkpoint(work: Path, results: dict[str, Any]) -> None:
     for name in (n for n in RESUMED if n.startswith("kill")):
         assert results[name]["exits"][0] == -signal.SIGKILL, name
-        seen = [json.loads(line) for line in (work / name / "record-0.jsonl").read_text().splitlines()]
-        done = max(line["step"] for line in seen if "step" in line)
-        again = [json.loads(line) for line in (work / name / "record-1.jsonl").read_text().splitlines()]
-        first = next((line["step"] for line in again if "step" in line), LAST + 1)
+        done = max(line["step"] for line in lines(work / name, 0) if "step" in line)
+        first = next((line["step"] for line in lines(work / name, 1) if "step" in line), LAST + 1)
         assert first in (done, done + 1), name
-    assert results[f"kill-in-save-{SAVE_CALLS}"]["files"][0] != results["kill-in-save-1"]["files"][0]
+    committed = ["step-00000005.ckpt" in results[f"kill-in-save-{n}"]["files"][0] for n in range(1, SAVE_CALLS + 1)]
+    assert committed == sorted(committed)
+    assert {True, False} == set(committed), "the kills must fall on both sides of the rename that commits"
+
+
+def test_the_best_checkpoint_is_the_same_whenever_the_run_was_killed(work: Path, results: dict[str, Any]) -> None:
+    names = ["best", *(f"kill-in-score-{n}" for n in range(SAVE_CALLS + 1, SAVE_CALLS + SCORE_CALLS + 1))]
+    best = [{path.name: m.score for path, m in checkpoints_in(work / name / "checkpoints")} for name in names]
+    assert all(found == best[0] for found in best[1:])
+    assert {(work / name / "checkpoints" / "best.ckpt").resolve().name for name in names} == {"step-00000003.ckpt"}
 
 
 def test_signals_save_the_step_and_exit_with_their_own_code(work: Path, results: dict[str, Any]) -> None:

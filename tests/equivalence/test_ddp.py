@@ -1,0 +1,65 @@
+"""Two ranks equal one process, whatever the cutting; a signal to one of them stops both at the same step."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_posttrain.callbacks.checkpoint_io import AtomicCheckpointIO
+from tests.tinyrun import STEPS
+
+pytestmark = pytest.mark.e2e
+ROOT = Path(__file__).parents[2]
+OPTIONS: dict[str, Any] = {"max_epochs": 2, "checkpoints": {"every_n_steps": 100}, "adam_eps": 1e-4}
+SIGTERM = {"kind": "signal_in", "place": "on_train_batch_start", "step": 3, "signal": 15}
+CASES: dict[str, Any] = {
+    "one": {"attempts": [{}], "options": OPTIONS},
+    "two": {"attempts": [{}], "options": {**OPTIONS, "world": 2}},
+    "small-micros": {"attempts": [{}], "options": {**OPTIONS, "world": 2, "tokens_per_micro": 26}},
+    "stopped": {"attempts": [SIGTERM, {}], "options": {**OPTIONS, "world": 2}},
+}
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ddp")
+    (folder / "cases.json").write_text(json.dumps(CASES))
+    command = [sys.executable, "-m", "tests.e2e.crash_runner", str(folder), str(folder / "cases.json")]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+    return folder
+
+
+def values(folder: Path, key: str) -> list[float]:
+    lines = [json.loads(x) for path in sorted(folder.glob("record-*.jsonl")) for x in path.read_text().splitlines()]
+    return [float.fromhex(line[key]) for line in lines if key in line]
+
+
+def exits(work: Path, name: str) -> list[int]:
+    return json.loads((work / "results.json").read_text())[name]["exits"]
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    return AtomicCheckpointIO().load_checkpoint(folder / "checkpoints" / f"step-{2 * STEPS:08d}.ckpt")["state_dict"]
+
+
+@pytest.mark.parametrize("name", ["two", "small-micros"])
+def test_two_ranks_equal_one(name: str, work: Path) -> None:
+    stderr = "".join(path.read_text() for path in (work / name).glob("stderr-*"))
+    assert exits(work, name) == [0, 0], stderr
+    assert len(values(work / name, "loss")) == 2 * STEPS
+    assert values(work / name, "loss") == pytest.approx(values(work / "one", "loss"), rel=1e-6)
+    assert values(work / name, "nll") == pytest.approx(values(work / "one", "nll"), rel=1e-6)
+    expected = weights(work / "one")
+    assert all((w - expected[k]).abs().max() < 1e-5 for k, w in weights(work / name).items())
+    assert (work / name / "weights").read_text() == (work / name / "weights1").read_text(), "the ranks drifted apart"
+
+
+def test_a_signal_to_one_rank_stops_both_and_the_run_resumes(work: Path) -> None:
+    assert exits(work, "stopped") == [143, 143, 0, 0]
+    assert values(work / "stopped", "loss") == values(work / "two", "loss")
+    assert (work / "stopped" / "weights").read_text() == (work / "two" / "weights").read_text()
