@@ -79,8 +79,14 @@ def _quiet() -> None:
     for text in (".*does not have many workers.*", ".*isinstance.treespec.*", ".*LightningCLI's args parameter.*"):
         warnings.filterwarnings("ignore", text)
     warnings.filterwarnings("ignore", category=FutureWarning)
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch"):
-        logging.getLogger(name).addFilter(lambda record: "litlogger" not in record.getMessage())
+    for name in ("utilities.rank_zero", "trainer.connectors.checkpoint_connector"):
+        logging.getLogger(f"lightning.pytorch.{name}").addFilter(_about_the_run)
+
+
+def _about_the_run(record: logging.LogRecord) -> bool:
+    """Drops an advertisement, and a note on reading checkpoints that appears when one is written."""
+    text = record.getMessage()
+    return "litlogger" not in text and "`weights_only` was not set" not in text
 
 
 if __name__ == "__main__":

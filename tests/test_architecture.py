@@ -57,7 +57,9 @@ def test_files_stay_readable():
 
 
 def test_every_file_says_what_it_is_for():
-    silent = [str(p) for p in ROOT.rglob("*.py") if p.read_text().strip() and not ast.get_docstring(ast.parse(p.read_text()))]
+    silent = [
+        str(p) for p in ROOT.rglob("*.py") if p.read_text().strip() and not ast.get_docstring(ast.parse(p.read_text()))
+    ]
     assert not silent
 
 

@@ -71,7 +71,7 @@ class Checkpoints(Checkpoint):
         self._saved = 0
         self._total: float = math.inf
         self._unflushed = False
-        self._before_validation: dict[str, Any] | None = None
+        self._resume_point: dict[str, Any] | None = None
         self._signals = Signals()
         self._stop = 0
 
@@ -143,7 +143,7 @@ class Checkpoints(Checkpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         self._settle(trainer)
-        self._before_validation = None
+        self._resume_point = None
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -151,9 +151,10 @@ class Checkpoints(Checkpoint):
         step = trainer.global_step
         self._stop = self._agree(trainer)
         validates = _validation_follows(trainer)
-        self._before_validation = _state_before_validation(trainer) if validates else None
-        ends = trainer.should_stop or step >= self._total
-        if self._stop or ends or step % self.every_n_steps == 0 or (validates and self.monitor):
+        due = step % self.every_n_steps == 0 or trainer.should_stop or step >= self._total or self._stop
+        due = due or (validates and self.monitor is not None)
+        self._resume_point = _state_after_step(trainer, validates) if due or validates else None
+        if due:
             self._save(trainer)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -165,7 +166,7 @@ class Checkpoints(Checkpoint):
         self._stop = self._signals.received
         if trainer.sanity_checking:
             raise Interrupted(self._stop)
-        if self._saved != trainer.global_step and self._before_validation is not None:
+        if self._saved != trainer.global_step and self._resume_point is not None:
             self._save(trainer)
         self._settle(trainer)
 
@@ -186,10 +187,10 @@ class Checkpoints(Checkpoint):
         self._settle(trainer)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """A checkpoint written before, during or after a validation resumes with the whole of that validation."""
-        if self._before_validation is not None:
-            checkpoint["loops"]["fit_loop"] = self._before_validation["loop"]
-            checkpoint["callbacks"] = self._before_validation["callbacks"]
+        """Whenever it is written, the state is that after the step: a validation that followed is run again, whole."""
+        if self._resume_point is not None:
+            checkpoint["loops"]["fit_loop"] = self._resume_point["loop"]
+            checkpoint["callbacks"] = self._resume_point["callbacks"]
 
     def _settle(self, trainer: L.Trainer) -> None:
         """After a step's metrics have reached the loggers: write them out with its checkpoint, and stop if asked to."""
@@ -251,16 +252,20 @@ def _validation_follows(trainer: L.Trainer) -> bool:
     return loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
 
 
-def _state_before_validation(trainer: L.Trainer) -> dict[str, Any]:
-    """Loop and callback state of a run whose step is done and whose validation has begun but seen nothing.
+def _state_after_step(trainer: L.Trainer, validates: bool) -> dict[str, Any]:
+    """Loop and callback state to resume from, in place of Lightning's own at this point.
 
-    Saved as it is, the state after a step makes Lightning skip a validation that is due when it resumes.
+    Three things are put right. A run that resumed on the last batch of an epoch miscounts epochs, and one that resumed
+    within a validation miscounts its batches, so that resuming them again goes wrong. And a validation that is due
+    after the step would be skipped on resuming: it counts as begun.
     """
-    loop = trainer.fit_loop.state_dict()
+    loop, epoch = trainer.fit_loop.state_dict(), trainer.current_epoch
     for counts in ("total", "current"):
-        loop["epoch_loop.batch_progress"][counts]["completed"] += 1
-    begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
-    loop["epoch_loop.val_loop.batch_progress"] = {"total": begun, "current": dict(begun), "is_last_batch": False}
+        begun = {"ready": epoch + 1, "started": epoch + 1, "processed": epoch, "completed": epoch}
+        loop["epoch_progress"][counts] = begun
+        loop["epoch_loop.batch_progress"][counts]["completed"] += validates
+        seen = {"ready": int(validates), "started": int(validates), "processed": 0, "completed": 0}
+        loop["epoch_loop.val_loop.batch_progress"][counts] = seen
     states = {callback.state_key: callback.state_dict() for callback in trainer.callbacks}  # type: ignore[attr-defined]
     return {"loop": loop, "callbacks": deepcopy({key: state for key, state in states.items() if state})}
 

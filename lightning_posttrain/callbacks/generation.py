@@ -88,7 +88,7 @@ class GenerationEval(L.Callback):
             [module.renderer.prompt(r.prompt) for r in records],
             self.sampling,
             module.renderer.stop_ids,
-            module.tokenizer.decode,
+            module.decode,
             seed=self.seed,
             step=0,  # the same draws at every evaluation: differences are the policy's
             keys=mine,

@@ -5,20 +5,26 @@ command needs is imported inside it, so that `--help` is quick.
 from __future__ import annotations
 
 from .arguments import Commands
+from .chat import chat
 from .compare import compare
+from .evaluate_checkpoints import evaluate_checkpoints
 from .export import export
 from .prepare import prepare_format, prepare_tokenizer
 from .preview import preview
+from .report import report
 from .tasks import tasks
 
 COMMANDS: Commands = {
-    "preview": preview,
     "prepare": {
         "_help": "Make what a run reads: the data of a task, or a tokenizer",
         "format": prepare_format,
         "tokenizer": prepare_tokenizer,
     },
+    "preview": preview,
+    "chat": chat,
     "compare": compare,
+    "report": report,
+    "evaluate_checkpoints": evaluate_checkpoints,
     "export": export,
     "tasks": tasks,
 }

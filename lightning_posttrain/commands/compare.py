@@ -30,7 +30,7 @@ def compare(
     metric: str | None = None,
     output: str | None = None,
 ) -> None:
-    """Compare two evaluations: all metrics with their differences, then the answers side by side.
+    """Compare two evaluations, metric by metric and answer by answer.
 
     Args:
         base: eval/step_<n>/<task> or eval/step_<n> of a run, or a run directory; alone, its first and last step.

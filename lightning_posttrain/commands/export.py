@@ -28,9 +28,10 @@ def export(
     dtype: Literal["float32", "bfloat16", "float16"] | None = None,
     overwrite: bool = False,
 ) -> int:
-    """Write a model in Hugging Face format, load it again with plain transformers, and compare their logits.
+    """Write a model in Hugging Face format, and prove that transformers loads it.
 
-    Exits with 1 when the largest difference is more than rounding.
+    Its logits are compared with those of the model it was written from; the exit code is 1 when they differ by more
+    than rounding.
 
     Args:
         output: folder to write.
@@ -45,7 +46,9 @@ def export(
 
     from ..models.export import difference, is_peft, probe_ids, probe_logits, reload
     from ..models.export import merge as merged_model
+    from .runs import quiet_loading
 
+    quiet_loading()
     folder = _free(output, overwrite)
     module, source = _source(run, model, checkpoint)
     if merge and not is_peft(module.model):

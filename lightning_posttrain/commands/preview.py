@@ -25,7 +25,7 @@ pre{{white-space:pre-wrap;font:13px/1.6 ui-monospace,monospace}} th{{text-align:
 
 
 def preview(args: list[str]) -> int:
-    """Show which tokens a configuration sees and which it trains, and how one step is packed."""
+    """Show which tokens are seen and which are trained, and how a step is packed."""
     own, rest = _parser().parse_known_args(args)
     if own.help:
         _parser().print_help()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,9 +106,17 @@ def load_checkpoint(module: PolicyModule, path: Path) -> int:
     """
     from ..callbacks.checkpoint_io import AtomicCheckpointIO
 
-    checkpoint = AtomicCheckpointIO().load_checkpoint(path, map_location="cpu")
+    checkpoint = AtomicCheckpointIO().load_checkpoint(path)
     module.load_state_dict(checkpoint["state_dict"])
     return int(checkpoint["global_step"])
+
+
+def quiet_loading() -> None:
+    """Progress bars of loading and writing weights only where someone watches them."""
+    from transformers.utils.logging import disable_progress_bar
+
+    if not sys.stderr.isatty():
+        disable_progress_bar()
 
 
 def best_device() -> str:

@@ -6,7 +6,7 @@ import inspect
 
 
 def tasks() -> None:
-    """List the tasks: name, class for configs, the metric that ranks models, and what the model has to do."""
+    """List the tasks and the metric that ranks models on each."""
     from ..tasks.registry import TASKS
 
     rows = [

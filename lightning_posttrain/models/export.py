@@ -85,7 +85,11 @@ def find_base(
     name = str(json.loads((Path(pretrained) / "adapter_config.json").read_text())["base_model_name_or_path"])
     beside = Path(pretrained) / name
     if not Path(name).is_dir() and beside.is_dir():
-        return Base("base", lambda folder: shutil.copytree(beside, folder) and None)
+
+        def copy_beside(folder: Path) -> None:
+            shutil.copytree(beside, folder)
+
+        return Base("base", copy_beside)
     return Base(_findable(name))
 
 
@@ -154,7 +158,7 @@ def save_model(
                 _save_adapter(model, temporary, base)
             else:
                 inner.save_pretrained(temporary)
-            inner.generation_config.save_pretrained(temporary)  # type: ignore[union-attr]
+            inner.generation_config.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
 
 
@@ -226,7 +230,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-# ---- proof ------------------------------------------------------------------------------------------------------------
+# ---- proof ----------------------------------------------------------------------------------------------------------
 
 
 def probe_ids(vocab_size: int) -> Tensor:
@@ -269,8 +273,4 @@ def reload(folder: Path, dtype: torch.dtype) -> nn.Module:
 def merge(model: Any) -> PreTrainedModel:
     """The adapter added into its base, which must not be quantised; ``model`` is used up."""
     merged: PreTrainedModel = model.merge_and_unload(safe_merge=True)
-    head, embedding = merged.get_output_embeddings(), merged.get_input_embeddings()
-    if head is not None and head.weight is not embedding.weight:
-        merged.config.get_text_config().tie_word_embeddings = False  # one of the two was trained for itself
-        merged.config.tie_word_embeddings = False
     return merged

@@ -93,6 +93,10 @@ class PolicyModule(L.LightningModule):
         """A renderer with this model's format and the data's ``max_length``, ``supervise`` and ``overlong``."""
         return self.chat.renderer(self.tokenizer, _generation_config(self.pretrained), **limits)
 
+    def decode(self, tokens: list[int]) -> str:
+        """Text of ``tokens``, special tokens included."""
+        return str(self.tokenizer.decode(tokens))
+
     # ---- building -------------------------------------------------------------------------------------------------
 
     def configure_model(self) -> None:
@@ -115,7 +119,7 @@ class PolicyModule(L.LightningModule):
 
     def configure_callbacks(self) -> list[L.Callback]:
         """Refuse the Trainer's flags that this loop owns, before Lightning's own check of them."""
-        trainer = self.trainer
+        trainer: Any = self.trainer
         if trainer.accumulate_grad_batches != 1:
             raise UserError(
                 "trainer.accumulate_grad_batches belongs to this loop: a batch is a whole optimizer step; "
@@ -227,7 +231,7 @@ class PolicyModule(L.LightningModule):
             prompts,
             self.sampling,
             self.renderer.stop_ids,
-            self.tokenizer.decode,
+            self.decode,
             seed=self.seed,
             keys=[row["key"] for row in batch],
         )

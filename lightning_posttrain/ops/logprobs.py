@@ -13,10 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from ..types import MicroBatch
-from .linear_logprobs import linear_logprobs, linear_nll
-
-CHUNK = 1024
-"""Predictions per head call; the largest temporary is about 8 * CHUNK * vocabulary bytes."""
+from .linear_logprobs import linear_logprobs, linear_nll, rows_per_chunk
 
 
 def base_model(model: nn.Module) -> PreTrainedModel:
@@ -56,14 +53,14 @@ def plain_head(model: nn.Module) -> nn.Linear | None:
     return head if head.weight.numel() else None  # ZeRO-3 leaves an empty shard behind until the module is called
 
 
-def token_logprobs(model: nn.Module, micro: MicroBatch, temperature: float = 1.0, chunk: int = CHUNK) -> Tensor:
+def token_logprobs(model: nn.Module, micro: MicroBatch, temperature: float = 1.0, chunk: int | None = None) -> Tensor:
     """Log-probability of every supervised token.
 
     Args:
         model: a causal LM prepared by `use_layout_attention`.
         micro: the packed micro-batch.
         temperature: divides the logits.
-        chunk: predictions per head call.
+        chunk: predictions per head call; `rows_per_chunk` by default.
 
     Returns:
         (N,) float32 nats (float64 for a float64 model), in the order of ``micro.sequence``; differentiable.
@@ -76,11 +73,12 @@ def token_logprobs(model: nn.Module, micro: MicroBatch, temperature: float = 1.0
         logits = logits_of(model, h) / temperature
         return logits.gather(-1, y[:, None])[:, 0] - logits.logsumexp(-1)
 
+    chunk = chunk or rows_per_chunk(base_model(model).get_input_embeddings().weight.shape[0], hidden.device)
     pieces = zip(hidden.split(chunk), micro.targets.split(chunk), strict=True)
     return torch.cat([checkpoint(block, h, y, use_reentrant=False) for h, y in pieces])[micro.gather]
 
 
-def weighted_nll(model: nn.Module, micro: MicroBatch, weights: Tensor, chunk: int = CHUNK) -> tuple[Tensor, Tensor]:
+def weighted_nll(model: nn.Module, micro: MicroBatch, weights: Tensor, chunk: int | None = None) -> tuple[Tensor, Tensor]:
     """sum_i weights_i * -log p_i over the supervised tokens, for weights known beforehand (SFT, pretraining).
 
     Equal to ``(weights * -token_logprobs(model, micro)).sum()``; with a plain head its gradient is formed in the

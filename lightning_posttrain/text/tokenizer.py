@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tokenizers
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
@@ -40,6 +40,8 @@ class TokenizerSpec:
     """Files a BPE is trained on: .jsonl and .csv (every string in them) or text (line by line)."""
     vocab_size: int = 8192
     """Tokens of a trained BPE, special ones included."""
+    digits: int = 1
+    """Most digits in one token of a trained BPE. 1 is the most general; 2 or 3 make numbers shorter and easier to copy."""
     pad_token: str | None = None
     """Padding token of an existing tokenizer, where its own also ends a text. Must be in its vocabulary."""
     cache_dir: str = ".cache/tokenizers"
@@ -77,15 +79,18 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     return _finish(tokenizer)
 
 
-def train_bpe(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+def train_bpe(texts: Iterable[str], vocab_size: int, digits: int = 1) -> PreTrainedTokenizerFast:
     """A byte-level BPE trained on ``texts``; the same texts give the same tokenizer.
 
-    Digits are always tokens of their own: numbers are then copied digit by digit, whatever their length.
+    A token never holds more than ``digits`` digits and never mixes digits with anything else, so a number is cut in
+    the same way wherever it stands.
     A corpus too small for ``vocab_size`` gives fewer tokens.
 
     Raises:
-        UserError: ``vocab_size`` is below 260 (bytes and special tokens), or there is no text.
+        UserError: ``vocab_size`` is below 260 (bytes and special tokens), ``digits`` below 1, or there is no text.
     """
+    if digits < 1:
+        raise UserError(f"digits is {digits}: a token holds at least 1")
     smallest = 256 + len(SPECIAL_TOKENS)
     if vocab_size < smallest:
         raise UserError(
@@ -101,7 +106,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [pre_tokenizers.Split(Regex(rf"\p{{N}}{{1,{digits}}}"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -152,11 +157,11 @@ def build_tokenizer(spec: TokenizerSpec) -> PreTrainedTokenizerBase:
         return byte_tokenizer()
     if not spec.corpus:
         raise UserError("tokenizer: `kind: bpe` needs files to train on. Name them in `corpus`.")
-    parts = [tokenizers.__version__, str(spec.vocab_size), CHATML, *SPECIAL_TOKENS, *map(_file_hash, spec.corpus)]
+    parts = [tokenizers.__version__, str(spec.vocab_size), str(spec.digits), CHATML, *SPECIAL_TOKENS, *map(_file_hash, spec.corpus)]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     folder = Path(spec.cache_dir) / f"bpe-{spec.vocab_size}-{key}"
     if not folder.is_dir():
-        _save_atomically(train_bpe(_corpus_texts(spec.corpus), spec.vocab_size), folder)
+        _save_atomically(train_bpe(_corpus_texts(spec.corpus), spec.vocab_size, spec.digits), folder)
     return load_tokenizer(folder)
 
 

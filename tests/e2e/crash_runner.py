@@ -60,7 +60,7 @@ class NaN(L.Callback):
 
 
 def during_save(step: int, action: Callable[[int], Any], names: tuple[str, ...]) -> None:
-    """Call ``action(n)`` before the n-th of the named os functions (or the file's writes), from the save of ``step`` on."""
+    """Call ``action(n)`` before the n-th call of the named os functions (or file writes), from ``step``'s save on."""
     state = {"armed": False, "count": 0}
 
     def counted(plain: Callable[..., Any]) -> Callable[..., Any]:

@@ -21,47 +21,56 @@ LAST = 2 * STEPS
 OPTIONS: dict[str, Any] = {"max_epochs": 2, "val_check_interval": 3}
 SAVE_CALLS = 11
 """os calls of one checkpoint: sync, manifest, renames, link, pruning."""
-SCORE_CALLS = 7
-"""os calls after a validation that found a new best one: manifest and links."""
-BEST = {"every_n_steps": 1, "monitor": "val/nll"}
+SCORING = range(SAVE_CALLS + 1, SAVE_CALLS + 8)
+"""The os calls after a validation that found a new best one: manifest and links."""
 TERM, INT = int(signal.SIGTERM), int(signal.SIGINT)
 
 
-def cases() -> dict[str, Any]:
-    found: dict[str, Any] = {"reference": {"attempts": [{}]}}
-    for step in range(1, LAST + 1):
-        found[f"kill-after-{step}"] = {"attempts": [{"kind": "after_step", "step": step}, {}]}
-    for step in (4, 7):
-        fault = {"kind": "after_step", "step": step}
-        found[f"sparse-kill-after-{step}"] = {"attempts": [fault, {}], "checkpoints": {"every_n_steps": 3}}
+def kills() -> dict[str, Any]:
+    """Name -> how the first attempt dies."""
+    found = {f"kill-after-{step}": {"kind": "after_step", "step": step} for step in range(1, LAST + 1)}
     for step in (3, STEPS + 3):
-        fault = {"kind": "signal_in", "place": "on_validation_batch_start", "step": step}
-        found[f"kill-in-validation-{step}"] = {"attempts": [fault, {}]}
-    for number in range(1, SAVE_CALLS + 1):
-        fault = {"kind": "kill_in_save", "what": "calls", "step": STEPS, "number": number}
-        found[f"kill-in-save-{number}"] = {"attempts": [fault, {}]}
-    found["best"] = {"attempts": [{}], "checkpoints": BEST}
-    for number in range(SAVE_CALLS + 1, SAVE_CALLS + SCORE_CALLS + 1):
-        fault = {"kind": "kill_in_save", "what": "calls", "step": 3, "number": number}
-        found[f"kill-in-score-{number}"] = {"attempts": [fault, {}], "checkpoints": BEST}
+        place = "on_validation_batch_start"
+        found[f"kill-in-validation-{step}"] = {"kind": "signal_in", "place": place, "step": step}
+    for number in range(1, SAVE_CALLS + 2):
+        found[f"kill-in-save-{number}"] = {"kind": "kill_in_save", "what": "calls", "step": STEPS, "number": number}
     for number in (1, 40):
-        fault = {"kind": "kill_in_save", "what": "write", "step": 4, "number": number}
-        found[f"kill-in-write-{number}"] = {"attempts": [fault, {}]}
+        found[f"kill-in-write-{number}"] = {"kind": "kill_in_save", "what": "write", "step": 4, "number": number}
+    for number in SCORING:
+        found[f"kill-in-score-{number}"] = {"kind": "kill_in_save", "what": "calls", "step": 3, "number": number}
+    return found
+
+
+def stops() -> dict[str, Any]:
+    """The same for signals that can be answered."""
+    places = {"step": ("on_after_backward", 3), "validation": ("on_validation_batch_start", 3)}
+    places |= {"epoch-end": ("on_after_backward", STEPS - 1), "start": ("on_train_batch_start", 0)}
+    found = {
+        f"{name}-in-{where}": {"kind": "signal_in", "place": place, "step": step, "signal": signum}
+        for name, signum in (("sigterm", TERM), ("sigint", INT))
+        for where, (place, step) in places.items()
+    }
+    return found | {"sigterms-while-saving": {"kind": "signals_while_saving", "step": 4, "number": 30, "signal": TERM}}
+
+
+def cases() -> dict[str, Any]:
+    found = {name: {"attempts": [fault, {}]} for name, fault in (kills() | stops()).items()}
+    found |= {kind: {"attempts": [{"kind": kind, "step": 4}, {}]} for kind in ("file_limit", "no_space")}
+    found |= {
+        "reference": {"attempts": [{}]},
+        "best": {"attempts": [{}]},
+        "nan": {"attempts": [{"kind": "nan", "step": 4}]},
+    }
+    found["sparse"] = {"attempts": [{"kind": "after_step", "step": 7}, {}]}
     found["three-kills"] = {"attempts": [*({"kind": "after_step", "step": s} for s in (1, 3, 4)), {}]}
-    for name, signum in (("sigterm", TERM), ("sigint", INT)):
-        places = {"step": ("on_after_backward", 3), "validation": ("on_validation_batch_start", 3)}
-        places |= {"epoch-end": ("on_after_backward", STEPS - 1), "start": ("on_train_batch_start", 0)}
-        for where, (place, step) in places.items():
-            fault = {"kind": "signal_in", "place": place, "step": step, "signal": signum}
-            checkpoints = {"every_n_steps": 100}
-            found[f"{name}-in-{where}"] = {"attempts": [fault, {}], "checkpoints": checkpoints}
-    fault = {"kind": "signals_while_saving", "step": 4, "number": 30, "signal": TERM}
-    found["sigterms-while-saving"] = {"attempts": [fault, {}]}
-    for kind in ("file_limit", "no_space"):
-        found[kind] = {"attempts": [{"kind": kind, "step": 4}, {}]}
-    found["nan"] = {"attempts": [{"kind": "nan", "step": 4}]}
-    for case in found.values():
-        case["options"] = {**OPTIONS, "checkpoints": case.pop("checkpoints", {"every_n_steps": 1})}
+    every = {"sigterm-": 100, "sigint-": 100, "sparse": 3}
+    for name, case in found.items():
+        checkpoints: dict[str, Any] = {
+            "every_n_steps": next((n for key, n in every.items() if name.startswith(key)), 1)
+        }
+        if name == "best" or "score" in name:
+            checkpoints["monitor"] = "val/nll"
+        case["options"] = {**OPTIONS, "checkpoints": checkpoints}
     return found
 
 
@@ -134,7 +143,7 @@ def test_a_kill_costs_at_most_the_steps_since_the_last_checkpoint(work: Path, re
 
 
 def test_the_best_checkpoint_is_the_same_whenever_the_run_was_killed(work: Path, results: dict[str, Any]) -> None:
-    names = ["best", *(f"kill-in-score-{n}" for n in range(SAVE_CALLS + 1, SAVE_CALLS + SCORE_CALLS + 1))]
+    names = ["best", *(f"kill-in-score-{n}" for n in SCORING)]
     best = [{path.name: m.score for path, m in checkpoints_in(work / name / "checkpoints")} for name in names]
     assert all(found == best[0] for found in best[1:])
     assert {(work / name / "checkpoints" / "best.ckpt").resolve().name for name in names} == {"step-00000003.ckpt"}

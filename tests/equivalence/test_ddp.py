@@ -20,7 +20,7 @@ SIGTERM = {"kind": "signal_in", "place": "on_train_batch_start", "step": 3, "sig
 CASES: dict[str, Any] = {
     "one": {"attempts": [{}], "options": OPTIONS},
     "two": {"attempts": [{}], "options": {**OPTIONS, "world": 2}},
-    "small-micros": {"attempts": [{}], "options": {**OPTIONS, "world": 2, "tokens_per_micro": 26}},
+    "small-micros": {"attempts": [{}], "options": {**OPTIONS, "world": 2, "tokens_per_micro": 44}},
     "stopped": {"attempts": [SIGTERM, {}], "options": {**OPTIONS, "world": 2}},
 }
 

@@ -10,6 +10,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers.logger import Logger
 
 from lightning_posttrain.callbacks.checkpoint import find_resume
 from lightning_posttrain.models.load import LoraSpec
@@ -39,22 +40,38 @@ class Stop(L.Callback):
             raise RuntimeError("crash")
 
 
+class Logged(Logger):
+    """The points of the curves that a logger would draw, each once, in order."""
+
+    name, version = "logged", 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.points: dict[tuple[int, str], float] = {}
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None: ...
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        for name, value in metrics.items():
+            assert self.points.setdefault((step or 0, name), value) == value, (step, name)
+
+
 def after(lines: list[dict[str, Any]], step: int) -> list[dict[str, Any]]:
     """The record from the end of ``step`` on, its validation included."""
     return lines[next(i for i, line in enumerate(lines) if line.get("step") == step) + 1 :]
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        pytest.param({"max_epochs": 3}, id="validation-each-epoch"),
-        pytest.param({"max_epochs": 2, "validate": False}, id="no-validation"),
-        pytest.param({"max_epochs": 2, "val_check_interval": 2}, id="validation-within-epochs"),
-        pytest.param({"check_val_every_n_epoch": None, "val_check_interval": 3}, id="validation-by-step"),
-        pytest.param({"max_steps": STEPS + 2, "max_epochs": -1}, id="max-steps"),
-        pytest.param({"max_epochs": 2, "module": {"lora": LoraSpec(dropout=0.3)}}, id="lora-dropout"),
-    ],
-)
+OPTIONS = [
+    pytest.param({"max_epochs": 3}, id="validation-each-epoch"),
+    pytest.param({"max_epochs": 2, "validate": False}, id="no-validation"),
+    pytest.param({"max_epochs": 2, "val_check_interval": 2}, id="validation-within-epochs"),
+    pytest.param({"max_epochs": 2, "check_val_every_n_epoch": None, "val_check_interval": 3}, id="validation-by-step"),
+    pytest.param({"max_steps": STEPS + 2, "max_epochs": -1}, id="max-steps"),
+    pytest.param({"max_epochs": 2, "module": {"lora": LoraSpec(dropout=0.3)}}, id="lora-dropout"),
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
 def test_resuming_after_any_step_changes_nothing(options: dict[str, Any], tmp_path: Path) -> None:
     whole, weights = train(tmp_path, checkpoints=EVERY, **options)
     steps = [line["step"] for line in whole if "step" in line]
@@ -63,6 +80,18 @@ def test_resuming_after_any_step_changes_nothing(options: dict[str, Any], tmp_pa
         start = tmp_path / "checkpoints" / f"step-{step:08d}.ckpt"
         resumed = train(tmp_path / f"from-{step}", start, checkpoints=EVERY, **options)
         assert resumed == (after(whole, step), weights), f"resumed after step {step}"
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_stopping_after_every_single_step_changes_nothing(options: dict[str, Any], tmp_path: Path) -> None:
+    whole_curve, curve = Logged(), Logged()
+    whole, weights = train(tmp_path / "whole", logger=whole_curve, log_every_n_steps=1, **options)
+    folder, given = tmp_path / "stopped", {"logger": curve, "log_every_n_steps": 1, **options}
+    for step in range(1, sum("step" in line for line in whole)):
+        with pytest.raises(RuntimeError, match="crash"):
+            train(folder, find_resume(folder / "checkpoints"), callbacks=(Stop(step),), **given)
+    assert train(folder, find_resume(folder / "checkpoints"), **given) == (after(whole, step), weights)
+    assert list(curve.points.items()) == list(whole_curve.points.items())
 
 
 def test_every_example_is_seen_once_per_epoch(tmp_path: Path) -> None:
@@ -78,17 +107,15 @@ def test_dropout_is_at_work(tmp_path: Path) -> None:
     assert with_dropout != without
 
 
-@pytest.mark.parametrize("stops", [(2, 4), (1, 2, 4), (STEPS, STEPS + 1), (STEPS - 1, STEPS, STEPS + 3)])
+@pytest.mark.parametrize("stops", [(2, 4), (1, 2, 4), (STEPS, STEPS + 3), (STEPS - 1, STEPS, STEPS + 3)])
 def test_several_interruptions(stops: tuple[int, ...], tmp_path: Path) -> None:
     options: dict[str, Any] = {"max_epochs": 2, "val_check_interval": 3}
     whole, weights = train(tmp_path / "whole", **options)
-    folder, joined = tmp_path / "stopped", []
+    folder = tmp_path / "stopped"
     for step in stops:
         with pytest.raises(RuntimeError, match="crash"):
-            train(folder, find_resume(folder / "checkpoints"), callbacks=(Stop(step),), record=tmp_path / "r", **options)
-    end, final = train(folder, find_resume(folder / "checkpoints"), **options)
-    joined = after(whole, stops[-1])
-    assert (end, final) == (joined, weights)
+            train(folder, find_resume(folder / "checkpoints"), callbacks=(Stop(step),), **options)
+    assert train(folder, find_resume(folder / "checkpoints"), **options) == (after(whole, stops[-1]), weights)
 
 
 def test_early_stopping_counts_each_validation_once(tmp_path: Path) -> None:

@@ -1,0 +1,128 @@
+"""The data module: who is held out, what is drawn, and which options change what."""
+
+import numpy as np
+import pytest
+
+from lightning_posttrain.datamodules.sft import SFTDataModule
+from lightning_posttrain.tasks.gsm8k import GSM8K
+from lightning_posttrain.text.spec import ChatSpec
+from lightning_posttrain.text.tokenizer import byte_tokenizer
+from lightning_posttrain.types import UserError
+
+SYSTEM = "You are a careful assistant that answers in one word."
+
+
+def rows(n=20):
+    system = {"role": "system", "content": SYSTEM}
+    return [
+        {
+            "id": f"r{i}",
+            "messages": [
+                system,
+                {"role": "user", "content": f"question {i}"},
+                {"role": "assistant", "content": f"answer {i}"},
+                {"role": "user", "content": "again"},
+                {"role": "assistant", "content": "yes"},
+            ],
+        }
+        for i in range(n)
+    ]
+
+
+@pytest.fixture
+def prepared(write_rows, tmp_path):
+    def make(data=None, **options):
+        options = {"examples_per_step": 4, "tokens_per_micro": 2000, "cache_dir": str(tmp_path / "cache")} | options
+        module = SFTDataModule(str(write_rows(data or rows())), **options)
+        module.prepare(ChatSpec().renderer(byte_tokenizer(), **module.limits))
+        return module
+
+    return make
+
+
+def ids(source) -> list[str]:
+    return [source[i][0].id for i in range(len(source))]
+
+
+def test_held_out_rows_are_drawn_by_seed_and_never_trained(prepared):
+    module = prepared(val_examples=5, seed=3)
+    train, val = ids(module.train_set), ids(module.val_set)
+    assert len(val) == 5
+    assert sorted(train + val) == sorted(r["id"] for r in rows())
+    assert ids(prepared(val_examples=5, seed=3).val_set) == val
+    assert ids(prepared(val_examples=5, seed=4).val_set) != val
+
+
+def test_fewer_training_rows_keep_the_same_held_out_ones(prepared):
+    assert ids(prepared(val_examples=5).val_set) == ids(prepared(val_examples=5, max_examples=3).val_set)
+    assert len(prepared(val_examples=5, max_examples=3).train_set) == 3
+
+
+def test_a_validation_file_is_used_whole(prepared, write_rows):
+    other = write_rows([{"prompt": "a", "completion": "b"}], "val.jsonl")
+    module = prepared(val_path=str(other))
+    assert len(module.val_set) == 1
+    assert len(module.train_set) == 20
+    with pytest.raises(UserError, match="not both"):
+        SFTDataModule("x", val_path="y", val_examples=1)
+
+
+def test_sharing_runs_the_system_prompt_once(prepared):
+    shared = next(iter(prepared().train_dataloader())).micros[0]
+    alone = next(iter(prepared(share_prefixes=False).train_dataloader())).micros[0]
+    assert alone.layout.num_tokens == int(alone.lengths.sum()) == int(shared.lengths.sum())
+    assert shared.layout.num_tokens <= alone.layout.num_tokens - 3 * len(SYSTEM)
+
+
+def test_supervise_and_max_length_reach_the_rows(prepared):
+    all_turns = prepared().train_set[0][0].supervised.sum()
+    last = prepared(supervise="last_turn").train_set[0][0].supervised.sum()
+    everything = prepared(supervise="all_tokens").train_set[0][0].supervised.sum()
+    assert last == len("yes") + 1
+    assert last < all_turns < everything
+    with pytest.raises(UserError, match="max_length 30"):
+        prepared(max_length=30)
+
+
+def test_overlong_rows_are_dropped_and_counted_when_asked(prepared, capsys):
+    data = rows(3)
+    data[1]["messages"][1]["content"] = "x" * 500
+    module = prepared(data, max_length=400, overlong="drop")
+    assert len(module.train_set) == 2
+    assert "1 dropped" in capsys.readouterr().err
+
+
+def test_bad_rows_stop_or_are_skipped_and_counted(prepared, capsys):
+    data = [*rows(3), {"id": "bad", "text": "no answer"}]
+    with pytest.raises(UserError, match=r"rows.jsonl:4"):
+        prepared(data)
+    assert len(prepared(data, on_bad_row="skip").train_set) == 3
+    assert "1 bad rows skipped" in capsys.readouterr().err
+
+
+def test_a_task_makes_the_conversation(prepared):
+    module = prepared([{"question": "1+1?", "answer": "It is 2.\n#### 2"}], task=GSM8K())
+    sequence = module.train_set[0][0]
+    trained = byte_tokenizer().decode(sequence.ids[sequence.supervised])
+    assert trained == "It is 2.\n#### 2<|im_end|>"
+
+
+def test_workers_tokenise_the_same(prepared, tmp_path):
+    alone = prepared()
+    several = prepared(num_workers=1, cache_dir=str(tmp_path / "other"))
+    assert all(
+        np.array_equal(alone.train_set[i][0].ids, several.train_set[i][0].ids) for i in range(len(alone.train_set))
+    )
+
+
+def test_fingerprints_name_the_content(prepared):
+    first = prepared().fingerprints()
+    changed = rows()
+    changed[0]["messages"][1]["content"] = "other"
+    assert prepared(changed).fingerprints()["train"] != first["train"]
+    assert prepared().fingerprints() == first
+
+
+def test_an_unprepared_module_says_so():
+    with pytest.raises(UserError, match="prepare"):
+        SFTDataModule("x").train_dataloader()

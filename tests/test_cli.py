@@ -1,0 +1,151 @@
+"""The commands as a user types them: what they write, and what they say when something is wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from lightning_posttrain.cli import main
+
+
+def scalars(folder: Path) -> dict[str, list[int]]:
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return {tag: [e.step for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_fit_writes_the_run_directory(tiny_config, tmp_path):
+    assert main(["fit", "-c", str(tiny_config)]) == 0
+    run = tmp_path / "run"
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["status"] == "finished"
+    assert facts["steps"] == 3
+    assert set(facts["data"]) == {"train", "val"}
+    assert yaml.safe_load((run / "config.yaml").read_text())["model"]["init_args"]["optimizer"]["lr"] == 1e-3
+    logged = scalars(run / "tensorboard")
+    assert logged["val/nll"][0] == 0
+    assert {"train/loss", "train/lr", "train/grad_norm", "perf/tokens_per_s_distinct", "perf/sharing"} <= set(logged)
+    assert list((run / "checkpoints").glob("step-*.ckpt"))
+    AutoTokenizer.from_pretrained(run / "model")
+    AutoModelForCausalLM.from_pretrained(run / "model")
+
+
+def test_the_saved_configuration_runs_again(tiny_config, tmp_path):
+    assert main(["fit", "-c", str(tiny_config)]) == 0
+    again = str(tmp_path / "again")
+    assert main(["fit", "-c", str(tmp_path / "run" / "config.yaml"), "--run.dir", again]) == 0
+
+
+def test_later_configs_and_options_override_earlier_ones(tiny_config, tmp_path, capsys):
+    second = tmp_path / "second.yaml"
+    second.write_text("model: {init_args: {optimizer: {lr: 0.5}, max_grad_norm: 2.0}}\n")
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "-c", str(tiny_config), "-c", str(second), "--model.max_grad_norm", "3.0", "--print_config"])
+    assert stop.value.code == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["model"]["init_args"]["optimizer"]["lr"] == 0.5
+    assert printed["model"]["init_args"]["max_grad_norm"] == 3.0
+
+
+@pytest.mark.parametrize(
+    ("option", "named"),
+    [
+        ("--model.optimiser.lr=1", "optimiser"),
+        ("--data.examples_pre_step=1", "examples_pre_step"),
+        ("--trainer.max_epoch=1", "max_epoch"),
+        ("--model.optimizer.name=sgdd", "sgdd"),
+    ],
+)
+def test_a_misspelt_key_is_an_error_that_names_it(tiny_config, tmp_path, capsys, option, named):
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "-c", str(tiny_config), option])
+    assert stop.value.code not in (0, None)
+    assert named in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        (["--trainer.accumulate_grad_batches=2"], "data.examples_per_step"),
+        (["--trainer.gradient_clip_val=1.0"], "model.max_grad_norm"),
+        (["--data.path=nowhere.jsonl"], "nowhere.jsonl"),
+        (["--data.tokens_per_micro=5"], "tokens_per_micro"),
+        (["--data.max_length=4"], "max_length"),
+        (["--data.max_examples=99"], "max_examples"),
+        (["--model.pretrained=nowhere/at-all"], "nowhere/at-all"),
+        (["--model.architecture.hidden_sizes=8"], "hidden_sizes"),
+        (["--model.load.quantization=nf4"], "lora"),
+    ],
+)
+def test_bad_input_is_one_message_with_a_remedy(tiny_config, tmp_path, capsys, options, remedy):
+    assert main(["fit", "-c", str(tiny_config), *options]) == 2
+    error = capsys.readouterr().err
+    assert "error: " in error
+    assert remedy in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_run_directory_is_not_overwritten_unasked(tiny_config, capsys):
+    assert main(["fit", "-c", str(tiny_config)]) == 0
+    assert main(["fit", "-c", str(tiny_config)]) == 2
+    assert "--run.overwrite" in capsys.readouterr().err
+    assert main(["fit", "-c", str(tiny_config), "--run.overwrite", "true"]) == 0
+
+
+def test_resume_of_a_finished_run_adds_nothing(tiny_config, tmp_path):
+    assert main(["fit", "-c", str(tiny_config)]) == 0
+    assert main(["fit", "-c", str(tiny_config), "--run.resume", "true"]) == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["steps"] == 3
+
+
+def test_validate_and_test_report_the_checkpoint(tiny_config, tmp_path, capsys):
+    assert main(["fit", "-c", str(tiny_config)]) == 0
+    checkpoint = str(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    for command in ("validate", "test"):
+        out = str(tmp_path / command)
+        assert main([command, "-c", str(tiny_config), "--ckpt_path", checkpoint, "--run.dir", out]) == 0
+        assert "val/nll" in capsys.readouterr().out
+
+
+def test_predict_writes_a_line_per_row(tiny_config, tmp_path):
+    options = ["--model.sampling.max_new_tokens", "4", "--run.dir", str(tmp_path / "predict")]
+    assert main(["predict", "-c", str(tiny_config), *options]) == 0
+    lines = [json.loads(x) for x in (tmp_path / "predict" / "predictions.jsonl").read_text().splitlines()]
+    assert [x["prompt"][0]["content"] for x in lines] == [f"Add {i} and {i}." for i in range(12)]
+    assert all(x["tokens"] <= 4 for x in lines)
+
+
+def test_precision_and_memory_options_train(tiny_config, tmp_path):
+    for number, options in enumerate(
+        (
+            ["--trainer.precision=bf16-mixed", "--model.load.gradient_checkpointing=true"],
+            ["--trainer.precision=bf16-true"],
+            ["--model.lora.r=2", "--model.load.quantization=nf4", "--model.optimizer.name=adamw_8bit"],
+            ["--model.loss=dft", "--model.lora.r=2", "--model.lora.dora=true", "--model.optimizer.name=muon"],
+        )
+    ):
+        assert main(["fit", "-c", str(tiny_config), "--run.dir", str(tmp_path / f"run{number}"), *options]) == 0
+
+
+def test_lightnings_optimizer_idiom_takes_the_place_of_the_specs(tiny_config, tmp_path):
+    options = ["--optimizer=SGD", "--optimizer.lr=0.25", "--run.dir", str(tmp_path / "sgd")]
+    assert main(["fit", "-c", str(tiny_config), *options]) == 0
+    events = EventAccumulator(str(tmp_path / "sgd" / "tensorboard"))
+    events.Reload()
+    assert {e.value for e in events.Scalars("train/lr")} == {0.25}
+
+
+def test_an_unknown_command_lists_the_known_ones(capsys):
+    assert main(["fitt"]) == 2
+    assert "fit, validate" in capsys.readouterr().err
+
+
+def test_the_overview_names_every_command(capsys):
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("fit", "predict", "prepare", "preview"))
