@@ -28,17 +28,17 @@ from lightning_posttrain.rollout.sampler import SamplingParams, generate
 
 VOCAB, SAMPLES, MAX_NEW, MEAN_LENGTH = 32_000, 8, 256, 90
 PROMPT_LENGTHS = (101, 137, 170, 198)
-MODEL = dict(
-    vocab_size=VOCAB,
-    hidden_size=256,
-    intermediate_size=896,
-    num_hidden_layers=6,
-    num_attention_heads=8,
-    num_key_value_heads=4,
-    max_position_embeddings=2048,
-    tie_word_embeddings=True,
-    pad_token_id=0,
-)
+MODEL = {
+    "vocab_size": VOCAB,
+    "hidden_size": 256,
+    "intermediate_size": 896,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 2048,
+    "tie_word_embeddings": True,
+    "pad_token_id": 0,
+}
 
 
 def ours(model: PreTrainedModel, prompts: list[list[int]], stops: list[int], seed: int) -> list[int]:
@@ -55,7 +55,7 @@ def peer(model: PreTrainedModel, prompts: list[list[int]], stops: list[int], see
     ids = torch.tensor([[0] * (width - len(p)) + p for p in prompts])
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
     with plain_attention(model), torch.inference_mode():
-        out = model.generate(
+        out = model.generate(  # type: ignore[operator]
             input_ids=ids,
             attention_mask=mask,
             do_sample=True,
@@ -98,7 +98,7 @@ def measure(rounds: int, threads: int) -> dict[str, Any]:
 
 def summary(samples: dict[str, list[dict[str, float]]]) -> dict[str, float]:
     """Medians of tokens/s, and their ratio by wall clock and by processor time."""
-    result = {}
+    result: dict[str, float] = {}
     for clock in ("seconds", "cpu_seconds"):
         speed = {name: statistics.median(s["tokens"] / s[clock] for s in runs) for name, runs in samples.items()}
         result |= {f"{name}_tokens_per_{clock[:-1]}": value for name, value in speed.items()}
@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1])
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "sampler.json")
     args = parser.parse_args()
-    result = {
+    result: dict[str, Any] = {
         "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
         "versions": {name: version(name) for name in ("torch", "transformers", "numpy")},
         "setting": {

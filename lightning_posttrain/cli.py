@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-import os
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence

@@ -59,13 +59,8 @@ class Checkpoints(Checkpoint):
             )
         if mode not in ("min", "max"):
             raise UserError(f"checkpoint.mode={mode!r}: give min or max")
-        self.dirpath, self.every_n_steps, self.keep, self.monitor, self.mode = (
-            dirpath,
-            every_n_steps,
-            keep,
-            monitor,
-            mode,
-        )
+        self.dirpath, self.every_n_steps, self.keep = dirpath, every_n_steps, keep
+        self.monitor, self.mode = monitor, mode
         self.folder = Path(dirpath or "checkpoints")
         self._lock: RunLock | None = None
         self._saved = 0
@@ -176,7 +171,7 @@ class Checkpoints(Checkpoint):
             return
         score = trainer.callback_metrics.get(self.monitor)
         if score is None:
-            known = sorted(k for k in trainer.callback_metrics if not k.startswith("train/"))
+            known = sorted(k for k in trainer.callback_metrics if k != "loss" and not k.startswith("train/"))
             raise UserError(f"checkpoint.monitor={self.monitor!r} was not logged at this validation; logged: {known}")
         if trainer.is_global_zero:
             if not math.isnan(float(score)):
@@ -202,7 +197,8 @@ class Checkpoints(Checkpoint):
             self._stop = self._signals.received
         if self._stop and self._saved == trainer.global_step:
             if trainer.is_global_zero:
-                print(f"stopped after step {self._saved}; its checkpoints are in {self.folder}", file=sys.stderr)
+                where = f"its checkpoints are in {self.folder}; exit code {128 + self._stop}"
+                print(f"stopped after step {self._saved}; {where}", file=sys.stderr)
             raise Interrupted(self._stop)
 
     def _agree(self, trainer: L.Trainer) -> int:
@@ -218,9 +214,9 @@ class Checkpoints(Checkpoint):
         return self.folder / f"step-{step:08d}.ckpt"
 
     def _save(self, trainer: L.Trainer) -> None:
+        self._saved = trainer.global_step
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        self._saved = trainer.global_step
         self._unflushed = True
         trainer.save_checkpoint(self._path(self._saved))
         if trainer.is_global_zero:

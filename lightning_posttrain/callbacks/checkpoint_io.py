@@ -16,6 +16,7 @@ import shutil
 import sys
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -83,7 +84,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 raise
             raise UserError(_write_failure(target, cause, needed)) from cause
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
     def load_checkpoint(
         self,
@@ -269,7 +271,8 @@ def _write_manifest(checkpoint: Path, manifest: Manifest) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)  # noqa: PTH105 - as above
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -28,6 +28,7 @@ def prepare_tokenizer(
     corpus: list[str],
     output_dir: str,
     vocab_size: int = 8192,
+    digits: int = 1,
     cache_dir: str = ".cache/tokenizers",
     overwrite: bool = False,
 ) -> None:
@@ -37,6 +38,7 @@ def prepare_tokenizer(
         corpus: files to train on: .jsonl and .csv (every string in them) or text.
         output_dir: folder for the tokenizer; `tokenizer.source` of a model takes it.
         vocab_size: tokens, special ones included.
+        digits: most digits in one token.
         cache_dir: where trained tokenizers are kept, as in `fit`.
         overwrite: replace the tokenizer that is there.
     """
@@ -48,7 +50,8 @@ def prepare_tokenizer(
         _check_free([folder], overwrite)
         if not (folder / "tokenizer_config.json").is_file():
             raise UserError(f"output_dir={output_dir} holds something else than a tokenizer; name another folder")
-    tokenizer = build_tokenizer(TokenizerSpec(kind="bpe", corpus=corpus, vocab_size=vocab_size, cache_dir=cache_dir))
+    spec = TokenizerSpec(kind="bpe", corpus=corpus, vocab_size=vocab_size, digits=digits, cache_dir=cache_dir)
+    tokenizer = build_tokenizer(spec)
     with whole_folder(folder) as temporary:
         tokenizer.save_pretrained(temporary)
     fewer = "" if len(tokenizer) == vocab_size else f" (the corpus is too small for {vocab_size})"

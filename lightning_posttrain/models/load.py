@@ -143,7 +143,8 @@ def _base(
         if architecture is None:
             raise UserError("no model: give `pretrained` (folder or hub id) or `architecture` (config fields)")
         config = _architecture(architecture, vocab_size, load)
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        with torch.device("cpu"):  # so that a seed means the same weights wherever they are used
+            model = AutoModelForCausalLM.from_config(config, dtype=dtype)
         return _quantize_random(model, load, dtype) if load.quantization else model
     options: dict[str, Any] = {"trust_remote_code": False, "revision": load.revision}
     options |= {"dtype": dtype, "attn_implementation": "sdpa"}
@@ -216,6 +217,11 @@ def _prepare_quantized(base: PreTrainedModel) -> None:
     """Freeze; let gradients reach the adapters below the first frozen layer when activations are recomputed."""
     for parameter in base.parameters():
         parameter.requires_grad = False
+    for module in base.modules():
+        # bitsandbytes repacks 4-bit weights for inference at the first forward without gradients, and backpropagates
+        # wrongly through that form afterwards; an evaluation must not change how the next step trains.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     base.enable_input_require_grads()
 
 

@@ -180,7 +180,8 @@ class PolicyModule(L.LightningModule):
         if world > 1:
             logged = {k: self.trainer.strategy.reduce(v, reduce_op="sum") for k, v in logged.items()}
         values = {f"train/{k}": v for k, v in logged.items()} | {"train/grad_norm": norm, "train/lr": lr}
-        self.log_dict(values, batch_size=1)
+        # "step" tells Lightning which step this is; by itself it counts from 0 and callbacks from 1.
+        self.log_dict({**values, "step": float(self.global_step)}, batch_size=1)
         self.log("loss", values["train/loss"], prog_bar=True, logger=False, batch_size=1)
         self.step_seconds = time.perf_counter() - began
 
@@ -219,6 +220,8 @@ class PolicyModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         if self.val_nll.update_called:
             self.log("val/nll", self.val_nll.compute().float(), prog_bar=True, sync_dist=False)
+            if self.trainer.state.fn == "fit":
+                self.log("step", float(self.global_step))
             self.val_nll.reset()
 
     test_step, on_test_epoch_end = validation_step, on_validation_epoch_end

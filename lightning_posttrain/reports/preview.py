@@ -53,10 +53,15 @@ def preview(data: Any, tokenizer: Any, step: int, most_rows: int) -> Preview:
         for part, sequence in enumerate(loader.source[int(i)]):
             trained = int(sequence.supervised.sum())
             name = f"row {number}{f' ({part})' if len(loader.source[int(i)]) > 1 else ''}"
-            title = f"{name}: {sequence.id}, {sequence.origin}: {len(sequence.ids)} tokens, {trained} trained"
+            title = f"{name}: {_named(sequence.id, sequence.origin)}: {len(sequence.ids)} tokens, {trained} trained"
             rows.append(Row(title, reader.views(sequence)))
     facts = [*_data_facts(data, loader), *_step_facts(batch, step)]
     return Preview(facts, _trees(batch, tokenizer), rows)
+
+
+def _named(id: str, origin: str) -> str:
+    """A row by its id and place; without an id column the place is the id."""
+    return origin if id == origin else f"{id}, {origin}"
 
 
 def _data_facts(data: Any, loader: StepLoader) -> list[tuple[str, str]]:
@@ -143,7 +148,9 @@ def _branches(micro: MicroBatch, tokenizer: Any) -> list[str]:
     def label(node: int) -> str:
         start, length = layout.starts[node], layout.lengths[node]
         rows = [
-            f"{micro.ids[s]} ({micro.origins[s]}; {trained[s]} trained)" for s, end in enumerate(ends) if end == node
+            f"{_named(micro.ids[s], micro.origins[s])} ({trained[s]} trained)"
+            for s, end in enumerate(ends)
+            if end == node
         ]
         text = tokenizer.decode(micro.input_ids[0, start : start + min(length, QUOTE)].tolist())
         quote = visible(text, NEWLINE)[:QUOTE]

@@ -52,31 +52,30 @@ class KVStore:
         prompts: distinct prompts, (T,) token ids each; sorted by their tokens.
         owners: for each row the index of its prompt.
         max_new: most tokens a row can get.
+        device: where the layers are called.
     """
 
-    def __init__(self, prompts: Sequence[np.ndarray], owners: Sequence[int], max_new: int) -> None:
+    def __init__(
+        self, prompts: Sequence[np.ndarray], owners: Sequence[int], max_new: int, device: torch.device
+    ) -> None:
         self.lengths = [len(p) for p in prompts]
         self.owners = list(owners)
-        self.max_new = max_new
+        self.max_new, self.device = max_new, device
         self.generated = 0
         self.layers: dict[int, LayerStore] = {}
         self.root = _common_prefix(prompts) if len(prompts) > 1 else 0
         if self.root < MIN_ROOT:
             self.root = 0
         self._masks: dict[tuple[int, int | None], Tensor | None] = {}
+        self._group()
 
-    def prefill(self, layout: TreeLayout, places: list[np.ndarray], first: int, device: torch.device) -> Layout:
+    def prefill(self, layout: TreeLayout, places: list[np.ndarray], first: int) -> Layout:
         """The layout of a decoder call over prompts ``first``.. packed as ``layout``; it fills the store on the way.
 
         Args:
             places: for each of those prompts the flat index of each of its tokens.
         """
-        return _Prefill(self, layout, places, first, device)
-
-    def start(self, device: torch.device) -> None:
-        """All prompts are in: get ready for the rows' own tokens."""
-        self.device = device
-        self._group()
+        return _Prefill(self, layout, places, first)
 
     def advance(self) -> None:
         """Make room for one more token per row; call it before each decoder call."""
@@ -169,13 +168,11 @@ class KVStore:
 class _Prefill:
     """`tree_attention` over packed prompts that also keeps their keys and values."""
 
-    def __init__(
-        self, store: KVStore, layout: TreeLayout, places: list[np.ndarray], first: int, device: torch.device
-    ) -> None:
+    def __init__(self, store: KVStore, layout: TreeLayout, places: list[np.ndarray], first: int) -> None:
         self.store, self.layout, self.first = store, layout, first
         longest = max(store.lengths)
         padded = np.stack([np.pad(p, (0, longest - len(p))) for p in places])
-        self.place = torch.from_numpy(padded).to(device)  # (prompts of this pass, longest of all)
+        self.place = torch.from_numpy(padded).to(store.device)  # (prompts of this pass, longest of all)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions) -> Tensor:
         store = self.store
@@ -202,7 +199,7 @@ class _Prefill:
 def grouped_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: AttentionOptions
 ) -> Pair:
-    """Attention of single tokens to keys that consecutive ones share, with its log-sum-exp; window and sinks are not applied.
+    """Attention of single tokens to keys that consecutive ones share, with its log-sum-exp; no window, no sinks.
 
     Args:
         query: (B * n, H, D); key, value: (B, Hkv, K, D): n consecutive queries see the same keys.

@@ -47,9 +47,10 @@ class FormatDataSpec:
     """Share of the rows left by the duplicate draw that show a badly formatted reply to be corrected."""
     fix_duplicate_json_prob_train: float = 0.0
     """Share of training rows that show two objects, of which the one that agrees with TARGET is wanted."""
-    train_strictness: Strictness = "strict"
-    """Training prompts: strict = long rules, one sentence; medium = short rules, a distractor; hard = few, several."""
-    eval_strictness: Strictness = "strict"
+    train_strictness: Strictness | Literal["mixed"] = "strict"
+    """Training prompts: strict = long rules, one sentence; medium = short rules, a distractor; hard = few, several;
+    mixed = any of the three, drawn for each row."""
+    eval_strictness: Strictness | Literal["mixed"] = "strict"
     """The same for evaluation prompts."""
     large_amount_prob: float = 0.1
     """Share of amounts from 1,000.00 to 9,999.99: written with a comma that the JSON number must not have."""
@@ -67,7 +68,8 @@ class FormatDataSpec:
             elif field.name == "holdout":
                 good, wanted = isinstance(value, bool), "true or false"
             elif field.name.endswith("_strictness"):
-                good, wanted = value in get_args(Strictness), f"one of {', '.join(get_args(Strictness))}"
+                known = (*get_args(Strictness), "mixed")
+                good, wanted = value in known, f"one of {', '.join(known)}"
             else:
                 good, wanted = type(value) in (int, float) and 0 <= value <= 1, "a probability from 0 to 1"
             if not good:
@@ -124,9 +126,11 @@ class _RowMaker:
     def __init__(self, spec: FormatDataSpec, split: Split) -> None:
         self.spec, self.split = spec, split
         self.rng = random.Random(f"{spec.seed}/{split}")  # a text seed is hashed by SHA-512, not by the process
-        self.level: Strictness = spec.train_strictness if split == "train" else spec.eval_strictness
+        self.asked = spec.train_strictness if split == "train" else spec.eval_strictness
+        self.level: Strictness = "strict"
 
     def row(self, index: int) -> dict[str, Any]:
+        self.level = self.rng.choice(get_args(Strictness)) if self.asked == "mixed" else self.asked
         variant = self.variant()
         target = self.payment()
         other = self.payment(unlike=target)

@@ -54,7 +54,7 @@ def stops() -> dict[str, Any]:
 
 
 def cases() -> dict[str, Any]:
-    found = {name: {"attempts": [fault, {}]} for name, fault in (kills() | stops()).items()}
+    found: dict[str, Any] = {name: {"attempts": [fault, {}]} for name, fault in (kills() | stops()).items()}
     found |= {kind: {"attempts": [{"kind": kind, "step": 4}, {}]} for kind in ("file_limit", "no_space")}
     found |= {
         "reference": {"attempts": [{}]},
