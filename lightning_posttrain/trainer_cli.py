@@ -59,6 +59,7 @@ class PosttrainCLI(LightningCLI):
             trainer_defaults={"num_sanity_val_steps": 0, "log_every_n_steps": 10},
             args=args,
             run=run,
+            parser_kwargs={"allow_abbrev": False},  # a shortened key is a misspelt one
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

@@ -133,7 +133,7 @@ def test_precision_and_memory_options_train(tiny_config, tmp_path):
 
 
 def test_lightnings_optimizer_idiom_takes_the_place_of_the_specs(tiny_config, tmp_path):
-    options = ["--optimizer=SGD", "--optimizer.lr=0.25", "--run.dir", str(tmp_path / "sgd")]
+    options = ["--optimizer=torch.optim.SGD", "--optimizer.lr=0.25", "--run.dir", str(tmp_path / "sgd")]
     assert main(["fit", "-c", str(tiny_config), *options]) == 0
     events = EventAccumulator(str(tmp_path / "sgd" / "tensorboard"))
     events.Reload()

@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+import torch
 
 from ..metrics.means import NamedMeans
 from ..records.sources import read_rows
@@ -57,9 +58,11 @@ class GenerationEval(L.Callback):
             self.records = load_records(self.task, self.path, self.max_examples, self.seed)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.global_step == 0:
+        done = (self._folder(trainer) / "metrics.json").exists()  # a resumed run may stand right after an evaluation
+        if done:
+            self.evaluated_at = trainer.global_step
+        elif trainer.global_step == 0:
             self.evaluate(trainer, pl_module)
-        self.evaluated_at = trainer.global_step
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
@@ -101,17 +104,22 @@ class GenerationEval(L.Callback):
             means.update(score.values)
         computed = {k: float(v) for k, v in means.compute().items()}
         values = {k: v for k, v in computed.items() if not k.endswith("/stderr")}
-        folder = Path(trainer.default_root_dir) / "eval" / f"step_{step:06d}" / self.task.name
         lines = [_line(r, c, s) for r, c, s in zip(records, completions, scores, strict=True)]
         lines, reasons = gather_rows(trainer, lines), gather_rows(trainer, [s.reason for s in scores if s.reason])
         if trainer.is_global_zero:
             counts = dict(Counter(reasons).most_common())
-            _write(folder, lines, self.task.name, step, computed, counts)
+            _write(self._folder(trainer), lines, self.task.name, step, computed, counts)
             tags = {f"eval/{self.task.name}/{k}": v for k, v in values.items()}
+            trainer.callback_metrics.update(
+                {k: torch.tensor(v) for k, v in tags.items()}
+            )  # so that one can be monitored
             seconds = {f"eval/{self.task.name}/seconds": time.perf_counter() - began}
             for logger in trainer.loggers:
                 logger.log_metrics(tags | seconds, step=step)
         return values
+
+    def _folder(self, trainer: L.Trainer) -> Path:
+        return Path(trainer.default_root_dir) / "eval" / f"step_{trainer.global_step:06d}" / self.task.name
 
 
 def load_records(task: Task, path: str, most: int | None, seed: int) -> list[Record]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import lightning as L
@@ -33,6 +33,20 @@ class RowExample:
         task = self.task
         talk = conversation(row, origin) if task is None else task.record(row, origin).conversation()
         return (self.renderer.sequence(talk),)
+
+
+class PromptBatches:
+    """Rows in lists of `PREDICT_ROWS`; not a list itself, which Lightning would take for several loaders."""
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // PREDICT_ROWS)
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        for start in range(0, len(self.rows), PREDICT_ROWS):
+            yield self.rows[start : start + PREDICT_ROWS]
 
 
 class SFTDataModule(L.LightningDataModule):
@@ -132,8 +146,8 @@ class SFTDataModule(L.LightningDataModule):
 
     test_dataloader = val_dataloader
 
-    def predict_dataloader(self) -> list[list[dict[str, Any]]]:
-        """Prompts of ``val_path`` (else ``path``), this rank's share, in lists of `PREDICT_ROWS`."""
+    def predict_dataloader(self) -> PromptBatches:
+        """Prompts of ``val_path`` (else ``path``), this rank's share."""
         rows = []
         for number, (row, origin) in enumerate(read_rows(self.val_path or self.path)):
             if self.task is not None:
@@ -146,7 +160,7 @@ class SFTDataModule(L.LightningDataModule):
             messages = [{"role": m.role, "content": m.content} for m in prompt]
             rows.append({"id": id, "key": number, "prompt": messages})
         mine = rows[self.trainer.global_rank :: self.trainer.world_size] if self.trainer else rows
-        return [mine[i : i + PREDICT_ROWS] for i in range(0, len(mine), PREDICT_ROWS)]
+        return PromptBatches(mine)
 
     def _loader(self, source: ExampleSource | None, seed: int | None) -> StepLoader:
         if source is None:

@@ -221,7 +221,7 @@ def _prepare_quantized(base: PreTrainedModel) -> None:
         # bitsandbytes repacks 4-bit weights for inference at the first forward without gradients, and backpropagates
         # wrongly through that form afterwards; an evaluation must not change how the next step trains.
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010 - its type is unknown
     base.enable_input_require_grads()
 
 

@@ -20,7 +20,7 @@ import lightning as L
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import GenerationConfig
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from ..batching.loader import StepLoader
 from ..metrics.nll import TokenNLL
@@ -72,9 +72,7 @@ class PolicyModule(L.LightningModule):
         self.max_grad_norm, self.seed = max_grad_norm, seed
         if pretrained is not None and tokenizer.source is None:
             tokenizer = TokenizerSpec(source=pretrained, pad_token=tokenizer.pad_token)
-        self.tokenizer = build_tokenizer(tokenizer)
-        self.renderer = chat.renderer(self.tokenizer, _generation_config(pretrained))
-        self.chat, self.sampling = chat, sampling
+        self.tokenizer_spec, self.chat, self.sampling = tokenizer, chat, sampling
         self.model: Any = None
         self.val_nll = TokenNLL()
         self.step_seconds = 0.0
@@ -88,6 +86,16 @@ class PolicyModule(L.LightningModule):
             A scalar that, summed over the micro-batches of all ranks, is the loss of the step; and ``{name: sum}``,
             each of which is summed the same way and logged as ``train/<name>``.
         """
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Built on first use: a constructor that reads no file cannot fail on one."""
+        return build_tokenizer(self.tokenizer_spec)
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        """Turns messages into prompts, and knows the stop tokens."""
+        return self.training_renderer()
 
     def training_renderer(self, **limits: Any) -> Renderer:
         """A renderer with this model's format and the data's ``max_length``, ``supervise`` and ``overlong``."""

@@ -78,7 +78,9 @@ def token_logprobs(model: nn.Module, micro: MicroBatch, temperature: float = 1.0
     return torch.cat([checkpoint(block, h, y, use_reentrant=False) for h, y in pieces])[micro.gather]
 
 
-def weighted_nll(model: nn.Module, micro: MicroBatch, weights: Tensor, chunk: int | None = None) -> tuple[Tensor, Tensor]:
+def weighted_nll(
+    model: nn.Module, micro: MicroBatch, weights: Tensor, chunk: int | None = None
+) -> tuple[Tensor, Tensor]:
     """sum_i weights_i * -log p_i over the supervised tokens, for weights known beforehand (SFT, pretraining).
 
     Equal to ``(weights * -token_logprobs(model, micro)).sum()``; with a plain head its gradient is formed in the

@@ -24,7 +24,7 @@ from .kv_store import KVStore
 FREE = 0.25
 """Share of the rows that must be free before a cohort starts; smaller cohorts mean more and smaller attentions."""
 
-FEW = 8
+FEW = 10
 """Up to so many rows ``weight @ hidden.T`` is up to 5 times as fast on CPU as ``hidden @ weight.T``."""
 
 

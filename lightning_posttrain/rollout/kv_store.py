@@ -149,8 +149,8 @@ class KVStore:
         mask = self._mask(store.root, options.window, q.dtype)
         if self._grid is None or self._cell is None:
             return grouped_attention(q, k, v, mask, options)
-        out, lse = grouped_attention(q[self._grid], k, v, mask, options)
-        return out[self._cell], lse[self._cell]
+        out, lse = grouped_attention(q.index_select(0, self._grid), k, v, mask, options)
+        return out.index_select(0, self._cell), lse.index_select(0, self._cell)
 
     def _mask(self, root: int, window: int | None, dtype: torch.dtype) -> Tensor | None:
         """(P, 1, 1, L) additive: what each prompt's rows see of it, or None when that is everything."""

@@ -41,7 +41,7 @@ class TokenizerSpec:
     vocab_size: int = 8192
     """Tokens of a trained BPE, special ones included."""
     digits: int = 1
-    """Most digits in one token of a trained BPE. 1 is the most general; 2 or 3 make numbers shorter and easier to copy."""
+    """Most digits in one token of a trained BPE: 1 is the most general, 2 or 3 make numbers shorter."""
     pad_token: str | None = None
     """Padding token of an existing tokenizer, where its own also ends a text. Must be in its vocabulary."""
     cache_dir: str = ".cache/tokenizers"
@@ -106,7 +106,10 @@ def train_bpe(texts: Iterable[str], vocab_size: int, digits: int = 1) -> PreTrai
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(rf"\p{{N}}{{1,{digits}}}"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            pre_tokenizers.Split(Regex(rf"\p{{N}}{{1,{digits}}}"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
     )
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -157,7 +160,14 @@ def build_tokenizer(spec: TokenizerSpec) -> PreTrainedTokenizerBase:
         return byte_tokenizer()
     if not spec.corpus:
         raise UserError("tokenizer: `kind: bpe` needs files to train on. Name them in `corpus`.")
-    parts = [tokenizers.__version__, str(spec.vocab_size), str(spec.digits), CHATML, *SPECIAL_TOKENS, *map(_file_hash, spec.corpus)]
+    parts = [
+        tokenizers.__version__,
+        str(spec.vocab_size),
+        str(spec.digits),
+        CHATML,
+        *SPECIAL_TOKENS,
+        *map(_file_hash, spec.corpus),
+    ]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     folder = Path(spec.cache_dir) / f"bpe-{spec.vocab_size}-{key}"
     if not folder.is_dir():
