@@ -115,6 +115,12 @@ class PosttrainCLI(LightningCLI):
                     entry.unlink()
         return found
 
+    def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
+        """Lightning builds the optimizer of ``--optimizer`` right here, so the parameters must exist."""
+        if self.settings.get("optimizer") is not None:
+            self.model.build()
+        super()._add_configure_optimizers_method_to_model(subcommand)
+
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         if not self.runs:
             return None  # type: ignore[return-value]

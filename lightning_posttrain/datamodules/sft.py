@@ -65,6 +65,7 @@ class SFTDataModule(L.LightningDataModule):
         supervise: which turns are trained.
         on_bad_row: ``error``, or ``skip`` (counted and reported).
         max_skip: most bad rows that ``skip`` leaves out.
+        shuffle: draw a new order every epoch; false = the order of the file, for a curriculum.
         share_prefixes: run tokens with which several rows start only once.
         num_workers: processes that tokenise; 0 = this one.
         cache_dir: tokenised rows are kept here, under a hash of everything that decides them.
@@ -85,6 +86,7 @@ class SFTDataModule(L.LightningDataModule):
         supervise: Literal["all_turns", "last_turn", "all_tokens"] = "all_turns",
         on_bad_row: Literal["error", "skip"] = "error",
         max_skip: int = 100,
+        shuffle: bool = True,
         share_prefixes: bool = True,
         num_workers: int = 0,
         cache_dir: str = ".cache/tokenised",
@@ -98,7 +100,7 @@ class SFTDataModule(L.LightningDataModule):
         self.tokens_per_micro = tokens_per_micro
         self.limits: dict[str, Any] = {"max_length": max_length, "overlong": overlong, "supervise": supervise}
         self.on_bad_row, self.max_skip, self.share_prefixes = on_bad_row, max_skip, share_prefixes
-        self.num_workers, self.cache_dir, self.seed = num_workers, cache_dir, seed
+        self.num_workers, self.cache_dir, self.seed, self.shuffle = num_workers, cache_dir, seed, shuffle
         self.train_set: ExampleSource | None = None
         self.val_set: ExampleSource | None = None
 
@@ -139,7 +141,7 @@ class SFTDataModule(L.LightningDataModule):
         return data
 
     def train_dataloader(self) -> StepLoader:
-        return self._loader(self.train_set, self.seed)
+        return self._loader(self.train_set, self.seed if self.shuffle else None)
 
     def val_dataloader(self) -> StepLoader | list[Any]:
         return [] if self.val_set is None else self._loader(self.val_set, None)

@@ -47,9 +47,10 @@ class FormatDataSpec:
     """Share of the rows left by the duplicate draw that show a badly formatted reply to be corrected."""
     fix_duplicate_json_prob_train: float = 0.0
     """Share of training rows that show two objects, of which the one that agrees with TARGET is wanted."""
-    train_strictness: Strictness | Literal["mixed"] = "strict"
+    train_strictness: Strictness | Literal["mixed", "rising"] = "strict"
     """Training prompts: strict = long rules, one sentence; medium = short rules, a distractor; hard = few, several;
-    mixed = any of the three, drawn for each row."""
+    mixed = any of the three, drawn for each row; rising = a third of the rows each, in this order (a curriculum for
+    training without shuffling)."""
     eval_strictness: Strictness | Literal["mixed"] = "strict"
     """The same for evaluation prompts."""
     large_amount_prob: float = 0.1
@@ -68,7 +69,7 @@ class FormatDataSpec:
             elif field.name == "holdout":
                 good, wanted = isinstance(value, bool), "true or false"
             elif field.name.endswith("_strictness"):
-                known = (*get_args(Strictness), "mixed")
+                known = (*get_args(Strictness), "mixed", *(["rising"] if field.name.startswith("train") else []))
                 good, wanted = value in known, f"one of {', '.join(known)}"
             else:
                 good, wanted = type(value) in (int, float) and 0 <= value <= 1, "a probability from 0 to 1"
@@ -130,7 +131,7 @@ class _RowMaker:
         self.level: Strictness = "strict"
 
     def row(self, index: int) -> dict[str, Any]:
-        self.level = self.rng.choice(get_args(Strictness)) if self.asked == "mixed" else self.asked
+        self.level = self.strictness(index)
         variant = self.variant()
         target = self.payment()
         other = self.payment(unlike=target)
@@ -146,6 +147,12 @@ class _RowMaker:
             "instruction_strictness": self.level,
         }
         return row if style is None else {**row, "bad_output_style": style}
+
+    def strictness(self, index: int) -> Strictness:
+        levels: tuple[Strictness, ...] = get_args(Strictness)
+        if self.asked == "mixed":
+            return self.rng.choice(levels)
+        return levels[index * len(levels) // self.spec.n_train] if self.asked == "rising" else self.asked
 
     def variant(self) -> str:
         spec, chance = self.spec, self.rng.random

@@ -157,7 +157,12 @@ def test_every_field_of_the_spec_is_described() -> None:
         ),
         ("hard_eval", FormatDataSpec(2000, 2000, train_strictness="hard", eval_strictness="hard")),
         ("dupfix_v4", FormatDataSpec(3000, 2000, fix_duplicate_json_prob_train=0.35)),
-        ("quickstart", FormatDataSpec(6000, 240, 7, 0.2, 0.2, 0.0, train_strictness="hard", eval_strictness="hard")),
+        (
+            "quickstart",
+            FormatDataSpec(
+                30000, 240, 7, 0.1, 0.2, 0.0, train_strictness="rising", eval_strictness="hard", large_amount_prob=0.0
+            ),
+        ),
     ],
 )
 def test_presets_hold_what_they_promise(preset: str, expected: FormatDataSpec) -> None:
@@ -175,3 +180,19 @@ def test_the_committed_tiny_set_is_what_the_generator_writes(tmp_path: Path) -> 
     assert set(kept["train"]["variant_counts"]) == {
         *("basic", "hard_negative_train_priming", "fix_bad_output", "fix_duplicate_json")
     }
+
+
+def test_rising_strictness_is_a_curriculum_in_file_order():
+    rows = make_splits(FormatDataSpec(n_train=9, n_eval=1, train_strictness="rising"))["train"]
+    assert [row["instruction_strictness"] for row in rows] == ["strict"] * 3 + ["medium"] * 3 + ["hard"] * 3
+
+
+def test_mixed_strictness_draws_each_level():
+    rows = make_splits(FormatDataSpec(n_train=60, n_eval=60, train_strictness="mixed", eval_strictness="mixed"))
+    for split in rows.values():
+        assert {row["instruction_strictness"] for row in split} == {"strict", "medium", "hard"}
+
+
+def test_evaluation_has_no_curriculum():
+    with pytest.raises(UserError, match="eval_strictness='rising'"):
+        FormatDataSpec(eval_strictness="rising").check()
