@@ -18,7 +18,7 @@ help:  ## this list
 	touch $@
 
 quickstart: .venv/.installed  ## train a tiny model on strict-JSON answers and compare before and after (minutes, CPU)
-	$(BIN)/lightning-posttrain prepare format --config configs/format_following/data/quickstart.yaml \
+	$(BIN)/lightning-posttrain prepare format -c configs/format_following/data/quickstart.yaml \
 	  --output_dir outputs/data/format_following --overwrite true
 	$(BIN)/lightning-posttrain fit -c configs/quickstart/sft.yaml --run.dir outputs/quickstart --run.overwrite true
 	$(BIN)/lightning-posttrain compare outputs/quickstart --limit 3

@@ -17,7 +17,7 @@ from .callbacks.export import ModelExport
 from .callbacks.generation import GenerationEval  # noqa: F401
 from .callbacks.initial_validation import InitialValidation
 from .callbacks.predictions import PredictionWriter
-from .callbacks.progress import ProgressBar
+from .callbacks.progress import ProgressBar, progress
 from .callbacks.run_files import RunFiles
 from .callbacks.throughput import Throughput
 from .datamodules.sft import SFTDataModule  # noqa: F401
@@ -127,7 +127,8 @@ class PosttrainCLI(LightningCLI):
         trainer: dict[str, Any] = self._get(self.config_init, "trainer", default={})
         extra: list[L.Callback] = [Throughput(), InitialValidation()]
         if trainer.get("enable_progress_bar") is not False:
-            extra.append(ProgressBar())
+            extra.append(progress())
+            trainer["enable_progress_bar"] = isinstance(extra[-1], ProgressBar)  # else Lightning adds a bar of its own
         if self.subcommand == "fit":
             extra += [RunFiles(self.run_dir, self._save_config), ModelExport(self.run_dir / "model")]
         if self.subcommand == "predict":

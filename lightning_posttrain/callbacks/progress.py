@@ -1,11 +1,18 @@
-"""The progress bar: rich, with time left, and only what says something."""
+"""How far a run is: a rich bar on a terminal, a line now and then in a log file. Both say how long is left."""
 
 from __future__ import annotations
 
+import sys
+import time
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import RichProgressBar
+
+
+def progress() -> L.Callback:
+    """The bar if standard output is a terminal, else the lines."""
+    return ProgressBar() if sys.stdout.isatty() else ProgressLines()
 
 
 class ProgressBar(RichProgressBar):
@@ -18,3 +25,30 @@ class ProgressBar(RichProgressBar):
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
         return metrics
+
+
+class ProgressLines(L.Callback):
+    """Prints step, loss, time and time left at the first step, at the last, and at most every ``seconds`` between.
+
+    Args:
+        seconds: least time between two lines.
+    """
+
+    def __init__(self, seconds: float = 15.0) -> None:
+        self.seconds = seconds
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.began = time.monotonic()
+        self.first = trainer.global_step
+        self.printed = -float("inf")
+        self.total = int(trainer.estimated_stepping_batches)
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        now, step = time.monotonic(), trainer.global_step
+        if not trainer.is_global_zero or (now - self.printed < self.seconds and step != self.total):
+            return
+        self.printed = now
+        spent = now - self.began
+        left = spent / (step - self.first) * (self.total - step)
+        loss = float(trainer.callback_metrics["train/loss"])
+        print(f"step {step}/{self.total}  loss {loss:.4f}  {spent:.0f} s, {left:.0f} s left", flush=True)

@@ -1,6 +1,6 @@
 """Log-probs of targets under a linear head, without ever holding all the logits.
 
-`linear_logprobs` keeps only the log-sum-exps and recomputes each chunk's logits in the backward. `linear_nll` is for
+`linear_logprobs` keeps no logits and recomputes each chunk's in the backward. `linear_nll` is for
 weights known beforehand: the gradient d loss / d logits = weight * (softmax - onehot) is complete as soon as the
 logits are, so both matrix products of the backward happen right there and nothing is computed twice
 (Hsu et al. 2024, arXiv:2410.10989, section 3.2). All chunks share one buffer, which is worked on in place: on CPU
@@ -84,15 +84,25 @@ class _Head:
             out.add_(self.bias)
         return out if self.temperature == 1.0 else out.div_(self.temperature)
 
-    def softmax(self, part: slice, targets: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Unnormalised probabilities (C, V) in the buffer, their row sums, the log-sum-exps and log-probs (C, 1)."""
+    def softmax(self, part: slice) -> Tensor:
+        """Probabilities (C, V), in the buffer: row by row in the cache, unlike sub_, exp_ and sum one by one."""
         logits = self.logits(part)
-        top = logits.amax(-1, keepdim=True)
-        picked = logits.gather(-1, targets[part, None])
-        exps = logits.sub_(top).exp_()
-        sums = exps.sum(-1, keepdim=True)
-        lse = sums.log().add_(top)
-        return exps, sums, lse, picked.sub_(lse)
+        return torch.softmax(logits, -1, out=logits)
+
+    def logprobs(self, part: slice, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probs of the targets (C,), and `softmax`.
+
+        The largest probability, at least 1 / V, gives the log-sum-exp; a target's own may be too small for its log.
+        """
+        logits = self.logits(part)
+        above_top = logits.gather(-1, targets[part, None])[:, 0] - logits.amax(-1)
+        probabilities = torch.softmax(logits, -1, out=logits)
+        return above_top + probabilities.amax(-1).log(), probabilities
+
+
+def minus_onehot_(probabilities: Tensor, targets: Tensor) -> Tensor:
+    """Softmax - onehot, in place: the gradient of -log p with respect to the logits."""
+    return probabilities.scatter_add_(1, targets[:, None], probabilities.new_full((len(targets), 1), -1.0))
 
 
 class _Gradients:
@@ -142,20 +152,18 @@ class _Logprobs(torch.autograd.Function):
     ) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
             head = _Head(hidden, weight, bias, temperature, chunk, dtype)
-            pairs = [head.softmax(part, targets)[2:] for part in head.parts()]
-        lses, logps = (torch.cat(x) for x in zip(*pairs, strict=True))
-        ctx.save_for_backward(hidden, weight, bias, targets, lses)
+            logps = [head.logprobs(part, targets)[0] for part in head.parts()]
+        ctx.save_for_backward(hidden, weight, bias, targets)
         ctx.args = temperature, chunk, dtype
-        return logps[:, 0]
+        return torch.cat(logps)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
-        hidden, weight, bias, targets, lses = ctx.saved_tensors
+        hidden, weight, bias, targets = ctx.saved_tensors
         head = _Head(hidden, weight, bias, *ctx.args)
         sums = _Gradients(ctx, head, hidden, weight, bias)
         for part in head.parts():
-            delta = head.logits(part).sub_(lses[part]).exp_()
-            delta.scatter_add_(1, targets[part, None], torch.full_like(lses[part], -1.0))
+            delta = minus_onehot_(head.softmax(part), targets[part])
             sums.add(part, delta, grad[part, None] / -head.temperature)
         return *sums.results(), None, None, None, None
 
@@ -177,12 +185,11 @@ class _WeightedNLL(torch.autograd.Function):
             sums = _Gradients(ctx, head, hidden, weight, bias)
             logps = []
             for part in head.parts():
-                delta, row_sums, _, logp = head.softmax(part, targets)
+                logp, delta = head.logprobs(part, targets)
                 logps.append(logp)
                 if sums.any:
-                    delta.scatter_add_(1, targets[part, None], -row_sums)
-                    sums.add(part, delta, weights[part, None].to(delta.dtype) / row_sums)
-        logp = torch.cat(logps)[:, 0]
+                    sums.add(part, minus_onehot_(delta, targets[part]), weights[part, None].to(delta.dtype))
+        logp = torch.cat(logps)
         ctx.grads = sums.results()
         ctx.mark_non_differentiable(logp)
         return -(weights.to(logp.dtype) * logp).sum(), logp

@@ -160,7 +160,7 @@ def test_every_field_of_the_spec_is_described() -> None:
         (
             "quickstart",
             FormatDataSpec(
-                30000, 240, 7, 0.1, 0.2, 0.0, train_strictness="rising", eval_strictness="hard", large_amount_prob=0.0
+                24000, 240, 7, 0.1, 0.2, 0.0, train_strictness="rising", eval_strictness="hard", large_amount_prob=0.0
             ),
         ),
     ],
