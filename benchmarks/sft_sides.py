@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import importlib.metadata
 import json
 import os
 import resource
@@ -57,7 +58,7 @@ def banking77(data: Path) -> list[dict[str, str]]:
     names = sorted({r["category"] for r in rows}, key=str.lower)
     labels = "\n".join(f"{i}: {name}" for i, name in enumerate(names))
     head = (
-        "You are a classifier for customer messages of a bank. Assign the query to exactly one of these 77 categories.\n"
+        "You are a classifier for messages to a bank. Assign the query to exactly one of these 77 categories.\n"
         f"\nCategories:\n{labels}\n\nRules:\n- Answer with one integer from 0 to 76, the number of the category.\n"
         "- Write the number only: no words, no punctuation, no explanation.\n- For example: 11 or 45.\n"
     )
@@ -103,7 +104,7 @@ def peak() -> dict[str, Any]:
             began = time.perf_counter()
             torch.mm(a, b, out=out)
             best = max(best, 2 * size**3 / (time.perf_counter() - began))
-    return {"flops_per_s": best, "threads": torch.get_num_threads()}
+    return {"flops_per_s": best, "threads": torch.get_num_threads(), "torch": torch.__version__}
 
 
 class Meter:
@@ -249,7 +250,7 @@ def trl(folder: Path, steps: int, warmup: int, variant: str) -> dict[str, Any]:
     seen = trainer.train_dataset
     digest = digest_of([(r["input_ids"], [y != -100 for y in r["labels"]]) for r in seen])
     trainer.train()
-    return meter.result(warmup, digest)
+    return meter.result(warmup, digest) | {"version": importlib.metadata.version("trl")}
 
 
 def main() -> None:

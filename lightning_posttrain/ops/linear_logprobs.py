@@ -1,10 +1,10 @@
 """Log-probs of targets under a linear head, without ever holding all the logits.
 
-`linear_logprobs` keeps no logits and recomputes each chunk's in the backward. `linear_nll` is for
-weights known beforehand: the gradient d loss / d logits = weight * (softmax - onehot) is complete as soon as the
-logits are, so both matrix products of the backward happen right there and nothing is computed twice
-(Hsu et al. 2024, arXiv:2410.10989, section 3.2). All chunks share one buffer, which is worked on in place: on CPU
-fresh pages for every temporary cost a sixth of the head's time.
+`linear_logprobs` keeps no logits and recomputes each chunk's in the backward. `linear_nll` is for weights known
+beforehand: the gradient d loss / d logits = weight * (softmax - onehot) is complete as soon as the logits are, so
+both matrix products of the backward happen right there and nothing is computed twice (Hsu et al. 2024,
+arXiv:2410.10989, section 3.2). All chunks share one buffer, which is worked on in place: on CPU fresh pages for every
+temporary cost a sixth of the head's time.
 """
 
 from __future__ import annotations
@@ -38,11 +38,12 @@ def linear_nll(
 
 
 def rows_per_chunk(vocabulary: int, device: torch.device) -> int:
-    """Rows of logits held at once: about 32 MiB on CPU, what its caches hold, else 512 MiB; never fewer than 128.
+    """Rows of float32 logits held at once: at most 30 MiB on CPU, 512 MiB elsewhere, but never fewer than 128 rows.
 
-    Below 128 rows the products are bound by reading the head's weights and writing their gradient.
+    About what a CPU's last cache holds, and just below the size (32 MiB) from which the C library maps fresh pages for
+    every buffer. Below 128 rows the products are bound by reading the head's weights and writing their gradient.
     """
-    return max(128, (1 << 23 if device.type == "cpu" else 1 << 27) // vocabulary)
+    return max(128, (30 << 18 if device.type == "cpu" else 1 << 27) // vocabulary)
 
 
 def _autocast(hidden: Tensor) -> torch.dtype | None:

@@ -27,6 +27,9 @@ FREE = 0.25
 FEW = 10
 """Up to so many rows ``weight @ hidden.T`` is up to 5 times as fast on CPU as ``hidden @ weight.T``."""
 
+COLUMNS = 128 * 2**20
+"""Bytes up to which a head's weight is also kept by columns: for more than FEW rows that product is 1.3 times as fast."""
+
 
 @dataclass
 class Row:
@@ -98,6 +101,7 @@ class Decoding:
         self.stops, self.uniforms, self.max_tokens = stops, uniforms, max_tokens
         self.decoder = base_model(model).get_decoder()
         self.head = plain_head(model)
+        self.columns = None if self.head is None else _by_columns(self.head.weight)
         self.device = next(base_model(model).get_input_embeddings().parameters()).device
 
     def run(self, rows: list[Row], max_rows: int) -> None:
@@ -167,10 +171,15 @@ class Decoding:
     def logits(self, hidden: Tensor) -> Tensor:
         """(R, D) -> (R, V) float32 (or float64)."""
         head, rows = self.head, len(hidden)
-        if head is None or rows > FEW or hidden.device.type != "cpu" or hidden.dtype != torch.float32:
+        if head is None or hidden.device.type != "cpu" or hidden.dtype != torch.float32:
             return logits_of(self.model, hidden)
-        few = hidden if rows > 1 else hidden.repeat(2, 1)  # a matrix times a vector would take the slow way again
-        logits = torch.mm(head.weight, few.t()).t()[:rows].contiguous()
+        if rows > FEW:
+            if self.columns is None:
+                return logits_of(self.model, hidden)
+            logits = torch.mm(hidden, self.columns)
+        else:
+            few = hidden if rows > 1 else hidden.repeat(2, 1)  # a matrix times a vector would take the slow way again
+            logits = torch.mm(head.weight, few.t()).t()[:rows].contiguous()
         return logits if head.bias is None else logits + head.bias
 
     def choose(self, cohorts: list[Cohort], logits: Tensor) -> None:
@@ -216,6 +225,13 @@ def _passes(prompts: list[np.ndarray], max_tokens: int) -> Iterator[range]:
                 first, used, cost = i, 0, len(prompt)
         used += cost
     yield range(first, len(prompts))
+
+
+def _by_columns(weight: Tensor) -> Tensor | None:
+    """A copy of a head's weight (V, D) as (D, V), if that pays; in blocks, which is twice as fast as at once."""
+    if weight.device.type != "cpu" or weight.dtype != torch.float32 or weight.numel() * 4 > COLUMNS:
+        return None
+    return torch.cat([block.t() for block in weight.split(64)], 1)
 
 
 def _joined(tensors: list[Tensor]) -> Tensor:

@@ -71,7 +71,8 @@ def alone(model: nn.Module, sequences: list[Sequence]) -> torch.Tensor:
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     parts = []
     before = base.config._attn_implementation
-    base.set_attn_implementation("eager")  # sdpa ignores gemma2's soft cap
+    exact = base.dtype == torch.float64  # eager attention knows soft caps and sinks, but computes in float32
+    base.set_attn_implementation("sdpa" if exact else "eager")
     for s in sequences:
         logits = model(input_ids=torch.from_numpy(s.ids.astype(np.int64))[None], use_cache=False).logits[0]
         at = np.flatnonzero(s.supervised)
