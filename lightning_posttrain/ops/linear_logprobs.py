@@ -159,7 +159,7 @@ class _Logprobs(torch.autograd.Function):
         return torch.cat(logps)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         hidden, weight, bias, targets = ctx.saved_tensors
         head = _Head(hidden, weight, bias, *ctx.args)
         sums = _Gradients(ctx, head, hidden, weight, bias)
@@ -196,7 +196,7 @@ class _WeightedNLL(torch.autograd.Function):
         return -(weights.to(logp.dtype) * logp).sum(), logp
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> Any:
         grads = [None if g is None else g.mul_(grad) for g in ctx.grads]
         del ctx.grads  # they were scaled in place: a second backward must fail, not repeat them
         return *grads, None, None, None, None

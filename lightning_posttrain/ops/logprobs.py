@@ -73,7 +73,7 @@ def token_logprobs(model: nn.Module, micro: MicroBatch, temperature: float = 1.0
         logits = logits_of(model, h) / temperature
         return logits.gather(-1, y[:, None])[:, 0] - logits.logsumexp(-1)
 
-    chunk = chunk or rows_per_chunk(base_model(model).get_input_embeddings().weight.shape[0], hidden.device)
+    chunk = chunk or rows_per_chunk(base_model(model).config.get_text_config().vocab_size, hidden.device)
     pieces = zip(hidden.split(chunk), micro.targets.split(chunk), strict=True)
     return torch.cat([checkpoint(block, h, y, use_reentrant=False) for h, y in pieces])[micro.gather]
 

@@ -94,7 +94,7 @@ class TreeAttention(torch.autograd.Function):
         return _heads(out)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         query, key, value, out, lse = ctx.saved_tensors
         plan, scale = ctx.plan, ctx.scale
         q, k, v, do = (x[0].transpose(0, 1) for x in (query, key, value, grad))

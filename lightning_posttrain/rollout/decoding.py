@@ -28,7 +28,7 @@ FEW = 10
 """Up to so many rows ``weight @ hidden.T`` is up to 5 times as fast on CPU as ``hidden @ weight.T``."""
 
 COLUMNS = 128 * 2**20
-"""Bytes up to which a head's weight is also kept by columns: for more than FEW rows that product is 1.3 times as fast."""
+"""Bytes up to which a head is also kept by columns: for more than FEW rows that product is 1.3 times as fast."""
 
 
 @dataclass
