@@ -27,13 +27,13 @@ quickstart: .venv/.installed  ## train a tiny model on strict-JSON answers and c
 	@echo "talk to it:    $(BIN)/lightning-posttrain chat --model outputs/quickstart/model"
 
 test: .venv/.installed  ## the whole test suite (offline, CPU, minutes)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 check: .venv/.installed  ## formatting, lint, types, tests: what CI runs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 format: .venv/.installed  ## format and fix what can be fixed
 	$(BIN)/ruff format .
