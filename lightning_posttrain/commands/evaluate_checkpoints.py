@@ -82,6 +82,7 @@ def _at(step: int, folder: Path, device: Any) -> SimpleNamespace:
         world_size=1,
         is_global_zero=True,
         strategy=SimpleNamespace(root_device=device),
+        callback_metrics={},
         default_root_dir=str(folder),
         loggers=[],
     )
