@@ -171,7 +171,9 @@ class Checkpoints(Checkpoint):
             return
         score = trainer.callback_metrics.get(self.monitor)
         if score is None:
-            known = sorted(k for k in trainer.callback_metrics if k not in ("loss", "step") and not k.startswith("train/"))
+            known = sorted(
+                k for k in trainer.callback_metrics if k not in ("loss", "step") and not k.startswith("train/")
+            )
             raise UserError(f"checkpoint.monitor={self.monitor!r} was not logged at this validation; logged: {known}")
         if trainer.is_global_zero:
             if not math.isnan(float(score)):
