@@ -6,8 +6,10 @@ The same renderer, stop tokens and sampler as training's evaluations. Answers ap
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..types import Message, UserError
@@ -41,7 +43,7 @@ def chat(
         model: folder with full weights or an adapter (``model/`` of a run), or a hub id.
         prompt: answer this and leave; only the answer is printed.
         system: system message.
-        max_new_tokens: most tokens of an answer.
+        max_new_tokens: most tokens of an answer; fewer where the model has no more positions.
         temperature: 0 takes the most probable token.
         top_k: keep the k most probable tokens; 0 keeps all.
         top_p: keep the most probable tokens that together reach this probability.
@@ -98,10 +100,13 @@ class Talk:
 
         asked = [*self.turns, Message("user", text)]
         renderer = self.module.renderer
+        prompt = renderer.prompt([*self.opening, *asked])
+        positions = getattr(self.module.model.config, "max_position_embeddings", None) or math.inf
+        room = max(1, min(self.params.max_new_tokens, positions - len(prompt)))  # no room at all: generate says so
         completion = generate(
             self.module.model,
-            [renderer.prompt([*self.opening, *asked])],
-            self.params,
+            [prompt],
+            replace(self.params, max_new_tokens=int(room)),
             renderer.stop_ids,
             self.module.decode,
             seed=self.seed,

@@ -86,3 +86,9 @@ def test_wrong_values_are_refused(run, capsys):
     assert "top_p" in capsys.readouterr().err
     assert main(["chat", "--model", str(run / "nowhere"), "--prompt", "x"]) == 2
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_an_answer_never_asks_for_more_positions_than_the_model_has(run, capsys):
+    """The tiny model has 256 positions and the default answer 512 tokens."""
+    assert main(["chat", "--model", str(run / "model"), "--prompt", "Add 1."]) == 0
+    assert "error" not in capsys.readouterr().err
