@@ -20,6 +20,7 @@ from ..ops.logprobs import base_model
 from ..ops.sampling import uniforms
 from ..types import Completion, UserError
 from .decoding import Decoding, Row
+from .few_rows import few_row_linears
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def generate(
         return uniforms(seed, step, names[row.prompt], row.sample, params.max_new_tokens)
 
     truncation = (params.temperature, params.top_k, params.top_p, params.min_p)
-    with _sampling(model), torch.inference_mode():
+    with _sampling(model), few_row_linears(model), torch.inference_mode():
         decoding = Decoding(model, arrays, params.max_new_tokens, truncation, stops, numbers, max_tokens)
         decoding.run(sorted(rows, key=lambda row: -len(arrays[row.prompt])), max_rows)
     done = [_completion(row, decode_text) for row in rows]
