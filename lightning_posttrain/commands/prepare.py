@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..tasks import word_problems
 from ..tasks.format_data import FormatDataSpec, generate
+from ..tasks.word_problems import WordProblemSpec
 from ..types import UserError
 
 
@@ -20,6 +22,20 @@ def prepare_format(*, output_dir: str, overwrite: bool = False, **spec: Any) -> 
     folder = Path(output_dir)
     _check_free([folder / "train.jsonl", folder / "eval.jsonl"], overwrite)
     stats = generate(folder, FormatDataSpec(**spec))
+    print(f"{folder}: {stats['train']['num_rows']} training and {stats['eval']['num_rows']} evaluation rows")
+
+
+def prepare_word_problems(*, output_dir: str, overwrite: bool = False, **spec: Any) -> None:
+    """Write small word problems for the tasks gsm8k and gsm8k_tags: train.jsonl, eval.jsonl and their statistics.
+
+    Args:
+        output_dir: folder for the files.
+        overwrite: replace the data that is there.
+        **spec: what the data holds, see `WordProblemSpec`.
+    """
+    folder = Path(output_dir)
+    _check_free([folder / "train.jsonl", folder / "eval.jsonl"], overwrite)
+    stats = word_problems.generate(folder, WordProblemSpec(**spec))
     print(f"{folder}: {stats['train']['num_rows']} training and {stats['eval']['num_rows']} evaluation rows")
 
 

@@ -48,3 +48,14 @@ class Task(ABC):
     @abstractmethod
     def score(self, record: Record, completion: Completion) -> Score:
         """Score one completion. Never raises on model output; the same keys for every example of a task."""
+
+    def table_row(self, record: Record, completion: Completion, score: Score) -> dict[str, Any] | None:
+        """One completion as a row of the debug table, column -> value; None = the task has no such table."""
+        return None
+
+    def trace(self, record: Record, completion: Completion) -> str | None:
+        """A completion as the ``answer`` of a raw row of this task: its reasoning, then ``record``'s gold answer.
+
+        Never raises on model output. None = no reasoning is found; always so for a task whose answers have none.
+        """
+        return None

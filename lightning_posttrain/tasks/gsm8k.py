@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from ..types import Completion, Message, Record, UserError
 from .base import Score, Task
-
-NUMBER = re.compile(r"[-+−]?\s*[$€£]?\s*[-+−]?(?:\d[\d,]*\.?\d*|\.\d+)")
-
-
-def parse_number(text: str) -> Decimal | None:
-    """The number a short text stands for, or None: ``$1,000.00`` = 1000, ``−5`` = -5.
-
-    >>> parse_number("$1,000.50")
-    Decimal('1000.50')
-    """
-    match = NUMBER.fullmatch(text.strip().rstrip("."))
-    if match is None:
-        return None
-    plain = re.sub(r"[\s$€£,]", "", match.group()).replace("−", "-")
-    try:
-        return Decimal(plain)
-    except InvalidOperation:
-        return None
+from .numbers import parse_number
 
 
 class GSM8K(Task):
@@ -36,23 +17,19 @@ class GSM8K(Task):
     primary = "accuracy"
 
     def record(self, row: Mapping[str, Any], origin: str) -> Record:
-        for key in ("question", "answer"):
-            if not isinstance(row.get(key), str) or not row[key].strip():
-                raise UserError(f"{origin}: {key}={row.get(key)!r}; a GSM8K row needs texts `question` and `answer`")
-        solution, mark, gold = row["answer"].rpartition("####")
-        if not mark or parse_number(gold) is None:
-            raise UserError(f"{origin}: the answer must end in `#### <number>`, not {row['answer'][-40:]!r}")
+        question, solution, gold = read_row(row, origin)
         return Record(
             id=str(row.get("id", origin)),
-            prompt=(Message("user", row["question"].strip()),),
-            answer=f"{solution.strip()}\n#### {gold.strip()}",
+            prompt=(Message("user", question),),
+            answer=f"{solution}\n#### {gold}",
             origin=origin,
-            meta={"gold": gold.strip()},
+            meta={"gold": gold},
         )
 
     def score(self, record: Record, completion: Completion) -> Score:
         _, mark, tail = completion.text.rpartition("####")
-        guess = parse_number(tail.strip().split("\n")[0]) if mark else None
+        text = tail.strip().split("\n")[0]
+        guess = parse_number(text) if mark else None
         correct = guess is not None and guess == parse_number(record.meta["gold"])
         reason = None if correct else "no_answer" if guess is None else "wrong_answer"
         values = {
@@ -61,4 +38,28 @@ class GSM8K(Task):
             "eos_rate": float(completion.finished),
             "completion_tokens": float(len(completion.tokens)),
         }
-        return Score(values, {"parsed": None if guess is None else str(guess), "gold": record.meta["gold"]}, reason)
+        return Score(values, {"parsed": None if guess is None else text, "gold": record.meta["gold"]}, reason)
+
+    def trace(self, record: Record, completion: Completion) -> str | None:
+        """The text before the last ``####`` and the gold number after it."""
+        return answer_of(completion.text.rpartition("####")[0], record.meta["gold"])
+
+
+def answer_of(reasoning: str, gold: str) -> str | None:
+    """The answer of a GSM8K row, as `read_row` takes it apart; None where the reasoning is blank."""
+    return f"{reasoning.strip()}\n\n#### {gold}" if reasoning.strip() else None
+
+
+def read_row(row: Mapping[str, Any], origin: str) -> tuple[str, str, str]:
+    """Question, worked solution and gold number (as it is written) of a GSM8K row.
+
+    Raises:
+        UserError: a text is missing, or the answer does not end in ``#### <number>``.
+    """
+    for key in ("question", "answer"):
+        if not isinstance(row.get(key), str) or not row[key].strip():
+            raise UserError(f"{origin}: {key}={row.get(key)!r}; a GSM8K row needs texts `question` and `answer`")
+    solution, mark, gold = row["answer"].rpartition("####")
+    if not mark or parse_number(gold) is None:
+        raise UserError(f"{origin}: the answer must end in `#### <number>`, not {row['answer'][-40:]!r}")
+    return row["question"].strip(), solution.strip(), gold.strip()

@@ -6,8 +6,9 @@ from ..types import UserError
 from .base import Task
 from .format_following import FormatFollowing
 from .gsm8k import GSM8K
+from .gsm8k_tags import GSM8KTags
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (FormatFollowing, GSM8K)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (FormatFollowing, GSM8K, GSM8KTags)}
 
 
 def task_class(name: str) -> type[Task]:

@@ -30,6 +30,17 @@ TULU = (
 )
 """Roles as plain text, answers ended by the tokenizer's own end-of-text token: needs no token the base model lacks."""
 
+TAGS = (
+    "{%- if bos_token and bos_token != eos_token %}{{- bos_token }}{%- endif %}"
+    "{%- for message in messages %}"
+    "{{- message['content'] }}"
+    "{%- if message['role'] != 'user' %}{{- eos_token }}{%- endif %}"
+    "{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- start_working | default('<start_working_out>') }}{%- endif %}"
+)
+"""No roles: a system text and its end, a question, an answer and its end. The generation prompt opens the working
+that an answer begins with; ``template_kwargs: {start_working: ...}`` gives it another tag, or none (an empty text)."""
+
 FIXED_DATE = (
     "{%- macro strftime_now(format) %}"
     "{{- format | replace('%Y', '2024') | replace('%y', '24') | replace('%m', '07') | replace('%d', '26')"
@@ -40,7 +51,7 @@ FIXED_DATE = (
 """Put before a template that prints today's date, so that it prints the same one every day (the one the first such
 templates fall back to). The empty expression keeps the template's own first line end."""
 
-TEMPLATES = {"chatml": CHATML, "tulu": TULU}
+TEMPLATES = {"chatml": CHATML, "tulu": TULU, "tags": TAGS}
 
 
 def chat_template(value: str) -> str:

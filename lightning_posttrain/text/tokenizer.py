@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +42,8 @@ class TokenizerSpec:
     """Tokens of a trained BPE, special ones included."""
     digits: int = 1
     """Most digits in one token of a trained BPE: 1 is the most general, 2 or 3 make numbers shorter."""
+    whole: list[str] = field(default_factory=list)
+    """Texts that are one token each in a trained BPE, such as tags; not special: they are text like any other."""
     pad_token: str | None = None
     """Padding token of an existing tokenizer, where its own also ends a text. Must be in its vocabulary."""
     cache_dir: str = ".cache/tokenizers"
@@ -79,8 +81,10 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     return _finish(tokenizer)
 
 
-def train_bpe(texts: Iterable[str], vocab_size: int, digits: int = 1) -> PreTrainedTokenizerFast:
-    """A byte-level BPE trained on ``texts``; the same texts give the same tokenizer.
+def train_bpe(
+    texts: Iterable[str], vocab_size: int, digits: int = 1, whole: Sequence[str] = ()
+) -> PreTrainedTokenizerFast:
+    """A byte-level BPE trained on ``texts``; the same texts give the same tokenizer. ``whole``: see `TokenizerSpec`.
 
     A token never holds more than ``digits`` digits and never mixes digits with anything else, so a number is cut in
     the same way wherever it stands.
@@ -91,11 +95,14 @@ def train_bpe(texts: Iterable[str], vocab_size: int, digits: int = 1) -> PreTrai
     """
     if digits < 1:
         raise UserError(f"digits is {digits}: a token holds at least 1")
-    smallest = 256 + len(SPECIAL_TOKENS)
+    smallest = 256 + len(SPECIAL_TOKENS) + len(whole)
     if vocab_size < smallest:
         raise UserError(
-            f"vocab_size is {vocab_size}, but 256 bytes and {len(SPECIAL_TOKENS)} special tokens need {smallest}."
+            f"vocab_size is {vocab_size}, but 256 bytes, {len(SPECIAL_TOKENS)} special tokens and {len(whole)} whole "
+            f"texts need {smallest}."
         )
+    if "" in whole or len(set(whole)) < len(whole):
+        raise UserError(f"whole is {list(whole)}: name different texts, none empty.")
     characters = 0
 
     def counted() -> Iterator[str]:
@@ -112,7 +119,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int, digits: int = 1) -> PreTrai
         ]
     )
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
+        vocab_size=vocab_size - len(whole),
         special_tokens=[AddedToken(t, special=True, normalized=False) for t in SPECIAL_TOKENS],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
@@ -120,6 +127,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int, digits: int = 1) -> PreTrai
     tokenizer.train_from_iterator(counted(), trainer)
     if not characters:
         raise UserError("the corpus to train a tokenizer on holds no text. Name files with text in `corpus`.")
+    tokenizer.add_tokens([AddedToken(t, special=False, normalized=False) for t in whole])
     return _finish(tokenizer)
 
 
@@ -167,11 +175,13 @@ def build_tokenizer(spec: TokenizerSpec) -> PreTrainedTokenizerBase:
         CHATML,
         *SPECIAL_TOKENS,
         *map(_file_hash, spec.corpus),
+        *([json.dumps(spec.whole)] if spec.whole else []),
     ]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     folder = Path(spec.cache_dir) / f"bpe-{spec.vocab_size}-{key}"
     if not folder.is_dir():
-        _save_atomically(train_bpe(_corpus_texts(spec.corpus), spec.vocab_size, spec.digits), folder)
+        texts = _corpus_texts(spec.corpus)
+        _save_atomically(train_bpe(texts, spec.vocab_size, spec.digits, spec.whole), folder)
     return load_tokenizer(folder)
 
 

@@ -1,5 +1,6 @@
 """`prepare` writes what the documentation says, and replaces nothing unasked. `tasks` lists what there is."""
 
+import json
 from pathlib import Path
 
 from transformers import AutoTokenizer
@@ -28,6 +29,19 @@ def test_an_impossible_spec_names_the_field(tmp_path, capsys):
     assert main(["prepare", "format", "--output_dir", str(tmp_path / "x"), "--large_amount_prob", "2"]) == 2
     assert "large_amount_prob=2" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+def test_word_problems(tmp_path, capsys):
+    command = ["prepare", "word_problems", "--output_dir", str(tmp_path), "--n_train", "30", "--n_eval", "10"]
+    assert main([*command, "--max_operand", "20"]) == 0
+    assert "30 training and 10 evaluation rows" in capsys.readouterr().out
+    rows = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert [set(row) for row in rows] == [{"id", "question", "answer"}] * 30
+    assert main(command) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main([*command, "--overwrite", "--max_operand", "3"]) == 2
+    assert "max_operand=3" in capsys.readouterr().err
+    assert len((tmp_path / "eval.jsonl").read_text().splitlines()) == 10
 
 
 def test_a_tokenizer_from_files(tmp_path, capsys):

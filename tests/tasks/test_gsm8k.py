@@ -1,10 +1,8 @@
 """GSM8K rows and answers."""
 
-from decimal import Decimal
-
 import pytest
 
-from lightning_posttrain.tasks.gsm8k import GSM8K, parse_number
+from lightning_posttrain.tasks.gsm8k import GSM8K
 from lightning_posttrain.types import Completion, UserError
 
 ROW = {"question": "How many?", "answer": "500 + 500 = <<500+500=1000>>1000\n#### 1,000"}
@@ -12,31 +10,6 @@ ROW = {"question": "How many?", "answer": "500 + 500 = <<500+500=1000>>1000\n###
 
 def answer(text: str, finished: bool = True) -> Completion:
     return Completion((1,), (0.0,), text, finished)
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        ("1,000", "1000"),
-        ("1000", "1000"),
-        ("$1,000.00", "1000.00"),
-        ("-5", "-5"),
-        ("−5", "-5"),
-        ("$ 3.", "3"),
-        ("0", "0"),
-        (".5", "0.5"),
-        ("+7", "7"),
-        ("-$4", "-4"),
-        ("€12", "12"),
-    ],
-)
-def test_numbers(text, number):
-    assert parse_number(text) == Decimal(number)
-
-
-@pytest.mark.parametrize("text", ["", "five", "1 2", "3 apples", "1e5", "--3", "$", ",", "1/2"])
-def test_not_numbers(text):
-    assert parse_number(text) is None
 
 
 @pytest.mark.parametrize(
@@ -48,6 +21,7 @@ def test_not_numbers(text):
         ("#### 999", "wrong_answer"),
         ("1000", "no_answer"),
         ("#### many", "no_answer"),
+        ("#### 1,00", "no_answer"),
     ],
 )
 def test_scores(text, reason):
@@ -72,3 +46,23 @@ def test_the_end_is_scored_apart():
 def test_bad_rows_are_refused(row, named):
     with pytest.raises(UserError, match=named):
         GSM8K().record(row, "f:3")
+
+
+@pytest.mark.parametrize(
+    ("text", "trace"),
+    [
+        (" Half and half.\n#### 1000", "Half and half.\n\n#### 1,000"),
+        ("a\n#### 7\nno: b\n#### 1000 ", "a\n#### 7\nno: b\n\n#### 1,000"),
+        ("\n#### 1000", None),
+        ("no mark", None),
+        ("", None),
+    ],
+)
+def test_a_trace_is_the_reasoning_and_the_gold_number(text, trace):
+    task = GSM8K()
+    record = task.record(ROW, "f:1")
+    assert task.trace(record, answer(text)) == trace
+    if trace:
+        back = task.record({**ROW, "answer": trace}, "f:1")
+        assert back.meta == record.meta
+        assert task.score(record, answer(back.answer)).reason is None

@@ -1,0 +1,271 @@
+"""What a reward is, and how rewards are evaluated: one number per completion and reward, then a weighted sum.
+
+A reward sees one sample at a time. One with a time limit runs in worker processes that are killed when it is over;
+everything else runs here. Nothing is skipped in silence: a reward that fails on a sample ends the run with a message
+that shows the sample.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import pickle
+import signal
+import traceback
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from pebble import ProcessExpired, ProcessPool
+
+from ..types import Completion, Record, UserError
+from .base import Task
+
+
+class Reward(ABC):
+    """What a completion is worth. Subclasses are named in configs by ``class_path``, like tasks.
+
+    With a ``time_limit`` the reward has to be picklable, so its class is defined at the top of a module.
+    """
+
+    name: str
+    """Name in metric tags; rewards that are used together have different ones."""
+    weight: float = 1.0
+    """Factor in the sum of the rewards; 0 = only logged."""
+    optional: bool = False
+    """True: the reward may return None for a sample that it does not apply to, and is left out of that sample's sum."""
+    time_limit: float | None = None
+    """Seconds for one sample; null = none."""
+    timeout_score: float = 0.0
+    """The value of a sample that took longer than ``time_limit`` or killed its process. Such samples are counted."""
+
+    @abstractmethod
+    def __call__(self, record: Record, completion: Completion) -> float | None:
+        """The worth of one completion: finite, or None if ``optional``. Depends on its arguments alone."""
+
+
+class TaskReward(Reward):
+    """A metric of a task as a reward, so that what is trained is what is evaluated.
+
+    Args:
+        task: prompt, parser and scorer.
+        value: name of the metric; null = the task's primary one.
+        weight: factor in the sum of the rewards.
+        time_limit: seconds for one sample; null = none.
+        timeout_score: value of a sample that took longer.
+        name: name in metric tags; null = the metric's.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        value: str | None = None,
+        weight: float = 1.0,
+        time_limit: float | None = None,
+        timeout_score: float = 0.0,
+        name: str | None = None,
+    ) -> None:
+        self.task, self.value = task, value or task.primary
+        self.weight, self.time_limit, self.timeout_score = weight, time_limit, timeout_score
+        self.name = name or self.value
+
+    def __call__(self, record: Record, completion: Completion) -> float:
+        values = self.task.score(record, completion).values
+        if self.value not in values:
+            raise UserError(f"the task {self.task.name} has no metric {self.value!r}; it has {', '.join(values)}")
+        return values[self.value]
+
+
+@dataclass(frozen=True, eq=False)
+class RewardTable:
+    """The rewards of n samples.
+
+    Args:
+        names: of the K rewards.
+        values: (n, K) float64, unweighted; NaN where a reward does not apply.
+        timeouts: (K,) int64 samples over the time limit.
+    """
+
+    names: tuple[str, ...]
+    values: np.ndarray
+    timeouts: np.ndarray
+
+
+def totals(values: np.ndarray, weights: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Weighted sum of each sample's rewards.
+
+    Args:
+        values: (n, K) float64; NaN = does not apply, and counts nothing.
+        weights: (K,).
+
+    Returns:
+        (n,) float64; NaN where no reward applies.
+    """
+    missing = np.isnan(values)
+    sums = np.where(missing, 0.0, values) @ np.asarray(weights, np.float64)
+    return np.where(missing.all(axis=1), np.nan, sums)
+
+
+class RewardRunner:
+    """Evaluates rewards. Worker processes start at the first need, live until `close`, and hold the rewards.
+
+    Args:
+        rewards: at least one.
+        max_workers: processes for rewards with a time limit; None = one per CPU.
+
+    Raises:
+        UserError: no reward, two of one name, or an impossible weight, time limit or timeout score.
+    """
+
+    def __init__(self, rewards: Sequence[Reward], max_workers: int | None = None) -> None:
+        _check_rewards(rewards)
+        self.rewards = tuple(rewards)
+        self.max_workers = max_workers or os.cpu_count() or 1
+        self._pool: ProcessPool | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(reward.name for reward in self.rewards)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """(K,) float64."""
+        return np.array([reward.weight for reward in self.rewards], np.float64)
+
+    def evaluate(self, pairs: Sequence[tuple[Record, Completion]]) -> RewardTable:
+        """The K rewards of n samples.
+
+        Raises:
+            UserError: a reward raised, or gave no finite number; names it, the record, the value and the completion.
+        """
+        values = np.full((len(pairs), len(self.rewards)), np.nan)
+        timeouts = np.zeros(len(self.rewards), np.int64)
+        try:
+            waiting = {
+                (i, k): self._started().schedule(_work, (k, *pair), timeout=reward.time_limit)
+                for k, reward in enumerate(self.rewards)
+                if reward.time_limit is not None
+                for i, pair in enumerate(pairs)
+            }
+            for i, pair in enumerate(pairs):
+                for k, reward in enumerate(self.rewards):
+                    outcome = _finished(waiting[i, k], reward) if (i, k) in waiting else _worth(reward, *pair)
+                    timeouts[k] += outcome is None
+                    values[i, k], problem = (reward.timeout_score, "") if outcome is None else outcome
+                    if problem:
+                        raise UserError(_message(reward, *pair, problem))
+        except BaseException:
+            self.close()  # what is still running belongs to nobody
+            raise
+        return RewardTable(self.names, values, timeouts)
+
+    def close(self) -> None:
+        """Stop the worker processes; a later `evaluate` starts new ones."""
+        if self._pool is not None:
+            self._pool.stop()
+            self._pool.join()
+            self._pool = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pool": None}  # processes stay with the original of a copy
+
+    def _started(self) -> ProcessPool:
+        """The pool. From a fork server: a plain fork would copy locks that torch's threads may hold."""
+        if self._pool is None:
+            methods = multiprocessing.get_all_start_methods()
+            context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+            if "forkserver" in methods:
+                context.set_forkserver_preload([__name__])  # torch is imported once, not in every worker
+            limited = {k: reward for k, reward in enumerate(self.rewards) if reward.time_limit is not None}
+            self._pool = ProcessPool(
+                self.max_workers, initializer=_start_worker, initargs=(pickle.dumps(limited),), context=context
+            )
+        return self._pool
+
+
+Outcome = tuple[float, str]
+"""A reward's number, and what is wrong with it (an empty text: nothing)."""
+
+_rewards: dict[int, Reward] = {}
+_unloaded = ""
+
+
+def _start_worker(pickled: bytes) -> None:
+    """Runs once in each worker, before the clock of any sample: loading a reward may import much."""
+    global _unloaded
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # die at once when told to, even inside a regular expression
+    try:
+        _rewards.update(pickle.loads(pickled))
+    except Exception as error:
+        _unloaded = f"cannot be loaded in a worker process ({error!r}); define its class at the top of a module"
+
+
+def _work(index: int, record: Record, completion: Completion) -> Outcome:
+    return (math.nan, _unloaded) if _unloaded else _worth(_rewards[index], record, completion)
+
+
+def _finished(future: Future[Outcome], reward: Reward) -> Outcome | None:
+    """What a worker found; None when it was over its time limit, or its process died."""
+    try:
+        return future.result()
+    except (TimeoutError, ProcessExpired):
+        return None
+    except (BrokenProcessPool, pickle.PicklingError, AttributeError, TypeError) as error:
+        raise UserError(
+            f"reward {reward.name!r}: its worker processes failed ({error!r}). Records must be picklable and scripts "
+            "guarded by `if __name__ == '__main__'`; or set time_limit to null."
+        ) from error
+
+
+def _worth(reward: Reward, record: Record, completion: Completion) -> Outcome:
+    try:
+        value: Any = reward(record, completion)
+        if value is None and reward.optional:
+            return math.nan, ""
+        if value is None:
+            return math.nan, "returned None; a reward that does not apply to every sample sets `optional = True`"
+        if isinstance(value, Real | np.bool_) and math.isfinite(value):
+            return float(value), ""
+        return math.nan, f"returned {repr(value)[:60]}; a reward is one finite number"
+    except (Exception, SystemExit) as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        return math.nan, f"raised {type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
+
+
+def _message(reward: Reward, record: Record, completion: Completion, problem: str) -> str:
+    return (
+        f"reward {reward.name!r} {problem}; record {record.id} ({record.origin}), "
+        f"completion of {len(completion.text)} characters: {completion.text[:80]!r}"
+    )
+
+
+def _check_rewards(rewards: Sequence[Reward]) -> None:
+    if not rewards:
+        raise UserError("rewards=[]: give at least one")
+    for reward in rewards:
+        what = f"reward {type(reward).__name__}"
+        if not isinstance(getattr(reward, "name", None), str) or not reward.name:
+            raise UserError(f"{what}: name={getattr(reward, 'name', None)!r}; give it a name for metric tags")
+        for field in ("weight", "timeout_score"):
+            if not math.isfinite(getattr(reward, field)):
+                raise UserError(f"{what}: {field}={getattr(reward, field)}; give a finite number")
+        if reward.time_limit is not None and not 0 < reward.time_limit < math.inf:
+            raise UserError(f"{what}: time_limit={reward.time_limit}; give seconds above 0, or null for none")
+        if reward.time_limit is not None:
+            try:
+                pickle.dumps(reward)
+            except Exception as error:
+                raise UserError(
+                    f"{what} has a time_limit, so it runs in other processes, but cannot be pickled ({error}). Define "
+                    "its class at the top of a module, keep no open files or lambdas in it, or set time_limit to null."
+                ) from error
+    name, count = Counter(reward.name for reward in rewards).most_common(1)[0]
+    if count > 1:
+        raise UserError(f"{count} rewards are called {name!r}: their metrics would be one. Give each its own `name`.")

@@ -1,0 +1,185 @@
+"""Rewards: numbers, refusals, time limits and sums."""
+
+import math
+import os
+import pickle
+import re
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from lightning_posttrain.tasks.gsm8k import GSM8K
+from lightning_posttrain.tasks.reward import Reward, RewardRunner, TaskReward, totals
+from lightning_posttrain.types import Completion, Message, Record, UserError
+
+RECORD = Record("r1", (Message("user", "1+1?"),), "#### 2", "f.jsonl:3", {"gold": "2"})
+
+
+def pair(text: str) -> tuple[Record, Completion]:
+    return RECORD, Completion((1,), (0.0,), text, True)
+
+
+class Says(Reward):
+    """Returns what it was made with."""
+
+    def __init__(self, value, name="says", **options):
+        self.value, self.name = value, name
+        vars(self).update(options)
+
+    def __call__(self, record, completion):
+        return self.value
+
+
+class Fails(Reward):
+    name = "fails"
+
+    def __call__(self, record, completion):
+        raise ValueError("bad luck")
+
+
+class Obeys(Reward):
+    """Does what the completion says."""
+
+    name = "obeys"
+    time_limit = 0.3
+    timeout_score = -1.0
+
+    def __call__(self, record, completion):
+        match completion.text:
+            case "sleep":
+                time.sleep(60)
+            case "stuck":
+                re.match(r"(a+)+$", "a" * 60 + "b")  # hours, in C, where no signal handler of Python runs
+            case "die":
+                os._exit(3)
+            case "vanish":
+                os._exit(0)
+            case "leave":
+                raise SystemExit("enough")
+            case "fail":
+                raise TimeoutError("of its own")
+            case "inapplicable":
+                return None
+        return float(len(completion.text))
+
+
+@pytest.fixture
+def runner():
+    made = RewardRunner([Obeys()], max_workers=1)
+    yield made
+    made.close()
+
+
+def test_values_weights_and_names():
+    runner = RewardRunner([Says(1.5, "a"), Says(True, "b", weight=2.0), Says(np.float32(0.25), "c")])
+    table = runner.evaluate([pair("x"), pair("y")])
+    assert table.names == runner.names == ("a", "b", "c")
+    assert table.values.dtype == np.float64
+    assert table.values.tolist() == [[1.5, 1.0, 0.25]] * 2
+    assert table.timeouts.tolist() == [0, 0, 0]
+    assert totals(table.values, runner.weights).tolist() == [3.75, 3.75]
+    assert runner.evaluate([]).values.shape == (0, 3)
+
+
+def test_an_optional_reward_may_not_apply():
+    runner = RewardRunner([Says(None, "a", optional=True), Says(2, "b")])
+    table = runner.evaluate([pair("x")])
+    assert np.isnan(table.values[0, 0])
+    assert totals(table.values, runner.weights).tolist() == [2.0]
+
+
+def test_totals_by_hand():
+    values = np.array([[1.0, np.nan], [2.0, 3.0], [np.nan, np.nan]])
+    np.testing.assert_equal(totals(values, [0.5, 10.0]), [0.5, 31.0, np.nan])
+
+
+@given(
+    hnp.arrays(np.float64, (4, 3), elements=st.floats(-9, 9) | st.just(math.nan)),
+    st.lists(st.floats(-3, 3), min_size=3, max_size=3),
+)
+def test_totals_are_the_sums_of_what_applies(values, weights):
+    for row, total in zip(values, totals(values, weights), strict=True):
+        here = [w * v for w, v in zip(weights, row, strict=True) if not math.isnan(v)]
+        assert math.isnan(total) if not here else math.isclose(total, sum(here), abs_tol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        (math.nan, "returned nan"),
+        (math.inf, "returned inf"),
+        (None, "returned None.*optional = True"),
+        ("1", "returned '1'"),
+        ([1.0], r"returned \[1.0\]"),
+        (np.ones(2), "returned array"),
+        (10**400, "raised OverflowError|returned 1000"),
+    ],
+)
+def test_what_is_no_number_is_refused_with_the_sample(value, named):
+    with pytest.raises(UserError, match=named) as caught:
+        RewardRunner([Says(value)]).evaluate([pair("a long " + "text " * 100)])
+    message = str(caught.value)
+    assert all(part in message for part in ("'says'", "r1", "f.jsonl:3", "a long text"))
+    assert len(message) < 400
+
+
+def test_a_reward_that_raises_names_itself_the_sample_and_its_line():
+    with pytest.raises(UserError, match=r"'fails' raised ValueError: bad luck \(.*test_reward.py:\d+\).*r1.*'hello'"):
+        RewardRunner([Says(1), Fails()]).evaluate([pair("hello")])
+
+
+@pytest.mark.parametrize(
+    ("rewards", "named"),
+    [
+        ([], "at least one"),
+        ([Says(1), Says(2)], "2 rewards are called 'says'"),
+        ([Says(1, name="")], "Says: name=''"),
+        ([Says(1, weight=math.nan)], "weight=nan"),
+        ([Says(1, timeout_score=math.inf)], "timeout_score=inf"),
+        ([Says(1, time_limit=0)], "time_limit=0"),
+        ([Says(lambda: 1, time_limit=1.0)], "cannot be pickled"),
+    ],
+)
+def test_impossible_rewards_are_refused(rewards, named):
+    with pytest.raises(UserError, match=named):
+        RewardRunner(rewards)
+
+
+def test_a_metric_of_a_task():
+    rewards = [TaskReward(GSM8K()), TaskReward(GSM8K(), "eos_rate", weight=0.5, name="ended")]
+    runner = RewardRunner(rewards)
+    assert runner.names == ("accuracy", "ended")
+    assert runner.evaluate([pair("#### 2"), pair("#### 3")]).values.tolist() == [[1.0, 1.0], [0.0, 1.0]]
+    with pytest.raises(UserError, match="no metric 'acuracy'; it has accuracy"):
+        RewardRunner([TaskReward(GSM8K(), "acuracy")]).evaluate([pair("#### 2")])
+
+
+def test_samples_over_the_time_limit_or_fatal_to_their_process_are_scored_and_counted(runner):
+    texts = ["ok", "sleep", "stuck", "die", "vanish", "fine"]
+    began = time.perf_counter()
+    table = runner.evaluate([pair(text) for text in texts])
+    assert table.values[:, 0].tolist() == [2.0, -1.0, -1.0, -1.0, -1.0, 4.0]
+    assert table.timeouts.tolist() == [4]
+    assert time.perf_counter() - began < 45  # not the 60 s of the sleep: starting the workers takes most of it
+    pool = runner._pool
+    assert runner.evaluate([pair("again")]).values.tolist() == [[5.0]]
+    assert runner._pool is pool
+
+
+def test_failures_in_a_worker_are_told_from_time_limits(runner):
+    cases = {"fail": "'obeys' raised TimeoutError: of its own", "leave": "raised SystemExit", "inapplicable": "None"}
+    for text, named in cases.items():
+        with pytest.raises(UserError, match=named):
+            runner.evaluate([pair(text)])
+        assert runner._pool is None  # nothing is left running after an error
+
+
+def test_only_rewards_with_a_limit_start_processes():
+    runner = RewardRunner([Says(1)])
+    runner.evaluate([pair("x")])
+    assert runner._pool is None
+    assert pickle.loads(pickle.dumps(runner)).names == ("says",)
