@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, GenerationConfig, PreTrainedModel
 
 from ..ops.attention import use_layout_attention
 from ..types import UserError
@@ -109,6 +109,16 @@ def load_policy(
 def is_adapter(pretrained: str | None) -> bool:
     """Whether ``pretrained`` is a folder that holds an adapter rather than whole weights."""
     return pretrained is not None and (Path(pretrained) / "adapter_config.json").is_file()
+
+
+def generation_config(pretrained: str | None) -> GenerationConfig | None:
+    """The model's generation config, whose eos ids end an answer too, where it has one."""
+    if pretrained is None:
+        return None
+    try:
+        return GenerationConfig.from_pretrained(pretrained)
+    except OSError:
+        return None
 
 
 def add_lora(base: PreTrainedModel, lora: LoraSpec) -> nn.Module:
