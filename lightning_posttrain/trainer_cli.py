@@ -20,10 +20,12 @@ from .callbacks.predictions import PredictionWriter
 from .callbacks.progress import ProgressBar, progress
 from .callbacks.run_files import RunFiles
 from .callbacks.throughput import Throughput
+from .datamodules.prompts import PromptDataModule  # noqa: F401
 from .datamodules.sft import SFTDataModule  # noqa: F401
 from .modules.base import PolicyModule
+from .modules.grpo import GRPOModule  # noqa: F401
 from .modules.sft import SFTModule  # noqa: F401
-from .tasks import registry  # noqa: F401
+from .tasks import gsm8k_rewards, registry  # noqa: F401
 from .types import UserError
 
 
@@ -157,7 +159,8 @@ def corpus_from_data(config: Any) -> None:
     """A BPE without a corpus is trained on the run's own training data; the saved configuration says so."""
     tokenizer = config.model.init_args.get("tokenizer")
     if tokenizer is not None and tokenizer.kind == "bpe" and not tokenizer.corpus:
-        tokenizer.corpus = [str(config.data.init_args.path)]
+        data = config.data.init_args
+        tokenizer.corpus = [str(data.get("traces_file") or data.path)]
 
 
 def load_run(args: list[str]) -> tuple[PolicyModule, L.LightningDataModule]:

@@ -8,8 +8,9 @@ Nothing here computes; the rooms above do.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -126,6 +127,7 @@ class MicroBatch:
         examples: examples in this micro-batch; consecutive sequences form an example.
         ids: example id of each sequence, for messages.
         origins: ``file:line`` of each sequence, for messages.
+        columns: what else a loss knows of the supervised tokens, such as advantages: name -> (N,) float32.
     """
 
     input_ids: Tensor
@@ -139,6 +141,7 @@ class MicroBatch:
     examples: int
     ids: tuple[str, ...]
     origins: tuple[str, ...]
+    columns: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def num_sequences(self) -> int:
@@ -147,7 +150,8 @@ class MicroBatch:
     def to(self, device: torch.device | str) -> MicroBatch:
         """The same micro-batch with its tensors on ``device``."""
         moved = {k: v.to(device, non_blocking=True) for k, v in self.__dict__.items() if isinstance(v, Tensor)}
-        return MicroBatch(**{**self.__dict__, **moved})
+        columns = {k: v.to(device, non_blocking=True) for k, v in self.columns.items()}
+        return MicroBatch(**{**self.__dict__, **moved, "columns": columns})
 
 
 class StepBatch:
@@ -177,9 +181,11 @@ class StepBatch:
         self.num_tokens, self.num_sequences, self.num_examples = num_tokens, num_sequences, num_examples
         self.epoch, self.index, self.load_seconds = epoch, index, load_seconds
 
-    def to(self, device: torch.device | str) -> StepBatch:
+    def to(self, device: torch.device | str) -> Self:
         """The same step with its tensors on ``device``."""
-        return StepBatch(**{**self.__dict__, "micros": [m.to(device) for m in self.micros]})
+        moved = copy(self)
+        moved.micros = [m.to(device) for m in self.micros]
+        return moved
 
 
 @dataclass(frozen=True, slots=True)

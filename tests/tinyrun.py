@@ -16,11 +16,16 @@ import lightning as L
 import numpy as np
 
 from lightning_posttrain.batching.loader import StepLoader
+from lightning_posttrain.batching.prompts import Prompt, PromptList, PromptLoader
 from lightning_posttrain.callbacks.checkpoint import Checkpoints
+from lightning_posttrain.modules.grpo import GRPOModule
 from lightning_posttrain.modules.optim import OptimizerSpec, ScheduleSpec
 from lightning_posttrain.modules.sft import SFTModule
+from lightning_posttrain.rollout.sampler import SamplingParams
+from lightning_posttrain.tasks.reward import Reward
 from lightning_posttrain.text.tokenizer import TokenizerSpec
-from lightning_posttrain.types import Example, Sequence
+from lightning_posttrain.types import Completion, Example, Message, Sequence
+from lightning_posttrain.types import Record as Problem
 
 for noisy in ("lightning.pytorch", "lightning.fabric", "lightning"):
     logging.getLogger(noisy).setLevel(logging.ERROR)
@@ -63,7 +68,7 @@ class Record(L.Callback):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         loss = float(trainer.callback_metrics["train/loss"]).hex()
-        ids = [i for micro in batch.micros for i in micro.ids]
+        ids = [i for step in pl_module.updated for micro in step.micros for i in micro.ids]
         self._add({"step": trainer.global_step, "at": [batch.epoch, batch.index], "loss": loss, "ids": ids})
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
@@ -87,6 +92,36 @@ def build(**options: Any) -> SFTModule:
     return SFTModule(**{**given, **options})
 
 
+class Digits(Reward):
+    """The share of bytes below 128 in the completion: easy to move with a few steps."""
+
+    name = "low"
+
+    def __call__(self, record: Problem, completion: Completion) -> float:
+        return sum(token < 128 for token in completion.tokens) / len(completion.tokens)
+
+
+def prompts(count: int = 6) -> PromptList:
+    """Random byte prompts, of different lengths."""
+    rng = np.random.default_rng(5)
+    rows = [rng.integers(0, 250, rng.integers(4, 30)).astype(np.int32) for _ in range(count)]
+    records = [Problem(f"p{i}", (Message("user", "?"),), "!", f"prompts.jsonl:{i + 1}") for i in range(count)]
+    return PromptList([Prompt(record, ids, key) for key, (record, ids) in enumerate(zip(records, rows, strict=True))])
+
+
+def build_grpo(**options: Any) -> GRPOModule:
+    """A fresh module that draws four completions of up to eight bytes."""
+    given = {
+        "architecture": ARCHITECTURE,
+        "tokenizer": TokenizerSpec(kind="byte"),
+        "rewards": [Digits()],
+        "samples_per_prompt": 4,
+        "rollout": SamplingParams(max_new_tokens=8, temperature=1.0),
+        "schedule": ScheduleSpec(name="constant"),
+    }
+    return GRPOModule(**{**given, **options})
+
+
 def trainer_for(folder: Path, callbacks: list[L.Callback], **options: Any) -> L.Trainer:
     """A quiet CPU Trainer that writes in ``folder``."""
     quiet = {"enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0, "logger": False}
@@ -108,23 +143,29 @@ def train(
     world: int = 1,
     tokens_per_micro: int = 60,
     adam_eps: float = 1e-8,
+    grpo: bool = False,
     **trainer_options: Any,
 ) -> tuple[list[dict[str, Any]], str]:
     """Run to the end, from scratch or from a checkpoint; returns the record and a digest of the final weights.
 
+    With ``grpo`` the module samples and learns from its own completions of six prompts, two a step.
     As one rank of several, the environment must say where the others are. A large ``adam_eps`` keeps the rounding of
     gradients near zero from growing into different weights.
     """
     warnings.filterwarnings("ignore")
     recorder = Record(record)
     saver = Checkpoints(**{"every_n_steps": 1, **(checkpoints or {})})
-    model = build(**{"optimizer": OptimizerSpec(lr=1e-2, eps=adam_eps), **(module or {})})
+    make = build_grpo if grpo else build
+    model = make(**{"optimizer": OptimizerSpec(lr=1e-2, eps=adam_eps), **(module or {})})
     if world > 1:
         trainer_options |= {"strategy": "ddp", "devices": world}
     trainer = trainer_for(folder, [*callbacks, recorder, saver], **trainer_options)
     place = {"rank": rank, "world_size": world}
-    loaders = [StepLoader(Rows(8, seed=1), 4, 100, seed=None, **place)] if validate else []
-    trainer.fit(model, StepLoader(rows or Rows(), PER_STEP, tokens_per_micro, **place), loaders, ckpt_path=resume)
+    if grpo:
+        trainer.fit(model, PromptLoader(prompts(), 2, tokens_per_micro, **place), ckpt_path=resume)
+    else:
+        loaders = [StepLoader(Rows(8, seed=1), 4, 100, seed=None, **place)] if validate else []
+        trainer.fit(model, StepLoader(rows or Rows(), PER_STEP, tokens_per_micro, **place), loaders, ckpt_path=resume)
     return recorder.lines, digest(model)
 
 

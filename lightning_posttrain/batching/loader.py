@@ -7,8 +7,9 @@ is (epoch, next step, data fingerprint, batch words); `__len__` is there because
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -16,85 +17,85 @@ from ..types import Example, StepBatch, UserError
 from .cut import cut_step
 from .tree import MIN_SHARED, collate
 
+Item = TypeVar("Item")
+Item_co = TypeVar("Item_co", covariant=True)
 
-class ExampleSource(Protocol):
-    """Random access to tokenised examples; ``fingerprint`` names their content."""
+
+class _Timed(Protocol):
+    load_seconds: float
+
+
+Batch = TypeVar("Batch", bound=_Timed)
+
+
+class Source(Protocol[Item_co]):
+    """Random access to what steps are made of; ``fingerprint`` names the content."""
 
     fingerprint: str
 
     def __len__(self) -> int: ...
-    def __getitem__(self, index: int) -> Example: ...
+    def __getitem__(self, index: int) -> Item_co: ...
 
 
-class StepLoader:
-    """Yields `StepBatch`es of one epoch per ``iter``; the next ``iter`` is the next epoch.
+ExampleSource = Source[Example]
+"""Tokenised examples."""
+
+
+class EpochLoader(ABC, Generic[Item, Batch]):
+    """Yields one step of ``per_step`` items after the other; the next ``iter`` is the next epoch.
 
     Args:
-        source: the examples.
-        examples_per_step: examples per optimizer step over all ranks; the last step of an epoch may have fewer.
-        tokens_per_micro: most distinct tokens the decoder sees at once on a rank: the memory bound.
-        seed: keys the order together with the epoch; None = file order.
+        source: the items.
+        per_step: items per step over all ranks; the last step of an epoch may have fewer.
+        seed: keys the order together with the epoch; None = the source's order.
         rank, world_size: this process and how many there are.
-        min_shared: shortest common prefix (tokens) worth sharing.
 
     Raises:
         UserError: empty source, or a state that belongs to other data.
     """
 
+    per_step_name: str
+    """What users call ``per_step``."""
+
     def __init__(
-        self,
-        source: ExampleSource,
-        examples_per_step: int,
-        tokens_per_micro: int,
-        seed: int | None = 0,
-        rank: int = 0,
-        world_size: int = 1,
-        min_shared: int = MIN_SHARED,
+        self, source: Source[Item], per_step: int, seed: int | None = 0, rank: int = 0, world_size: int = 1
     ) -> None:
         if len(source) == 0:
             raise UserError("the data set has no examples left to train on; see the skip report above")
-        if examples_per_step < world_size:
-            raise UserError(f"examples_per_step={examples_per_step} is fewer than the {world_size} ranks; raise it")
-        self.source, self.examples_per_step, self.tokens_per_micro = source, examples_per_step, tokens_per_micro
-        self.seed, self.rank, self.world_size, self.min_shared = seed, rank, world_size, min_shared
+        if per_step < world_size:
+            raise UserError(f"{self.per_step_name}={per_step} is fewer than the {world_size} ranks; raise it")
+        self.source, self.per_step, self.seed = source, per_step, seed
+        self.rank, self.world_size = rank, world_size
         self.epoch, self.position = 0, 0
+
+    @abstractmethod
+    def build(self, items: list[Item], epoch: int = 0, index: int = 0) -> Batch:
+        """The step of ``items``, as this rank sees it."""
 
     def __len__(self) -> int:
         """Steps per epoch. A remainder smaller than the number of ranks joins the step before it."""
-        n, k = len(self.source), self.examples_per_step
+        n, k = len(self.source), self.per_step
         return max(1, n // k + (n % k >= self.world_size if n % k else 0))
 
     def order(self, epoch: int) -> np.ndarray:
-        """(examples,) int64: which example comes when in ``epoch``."""
+        """(items,) int64: which item comes when in ``epoch``."""
         if self.seed is None:
             return np.arange(len(self.source))
         return np.random.default_rng([self.seed, epoch]).permutation(len(self.source))
 
-    def __iter__(self) -> Iterator[StepBatch]:
+    def __iter__(self) -> Iterator[Batch]:
         if self.position >= len(self):
             self.epoch, self.position = self.epoch + 1, 0
         order = self.order(self.epoch)
         while self.position < len(self):
             began = time.perf_counter()
             index = self.position
-            stop = None if index == len(self) - 1 else (index + 1) * self.examples_per_step
-            picked = order[index * self.examples_per_step : stop]
+            stop = None if index == len(self) - 1 else (index + 1) * self.per_step
+            picked = order[index * self.per_step : stop]
             step = self.build([self.source[int(i)] for i in picked], self.epoch, index)
             step.load_seconds = time.perf_counter() - began
             self.position += 1
             yield step
-
-    def build(self, examples: list[Example], epoch: int = 0, index: int = 0) -> StepBatch:
-        """The step of ``examples`` as this rank sees it, with divisors over all ranks."""
-        mine = cut_step(examples, self.tokens_per_micro, self.world_size, self.min_shared)[self.rank]
-        return StepBatch(
-            micros=[collate(group, self.min_shared) for group in mine],
-            num_tokens=sum(int(s.supervised.sum()) for e in examples for s in e),
-            num_sequences=sum(len(e) for e in examples),
-            num_examples=len(examples),
-            epoch=epoch,
-            index=index,
-        )
 
     def state_dict(self) -> dict[str, Any]:
         return {"epoch": self.epoch, "position": self.position, **self._identity()}
@@ -118,6 +119,42 @@ class StepLoader:
         return {
             "fingerprint": self.source.fingerprint,
             "examples": len(self.source),
-            "examples_per_step": self.examples_per_step,
+            self.per_step_name: self.per_step,
             "seed": self.seed,
         }
+
+
+class StepLoader(EpochLoader[Example, StepBatch]):
+    """Yields `StepBatch`es.
+
+    Args:
+        source, examples_per_step, seed, rank, world_size: see `EpochLoader`.
+        tokens_per_micro: most distinct tokens the decoder sees at once on a rank: the memory bound.
+        min_shared: shortest common prefix (tokens) worth sharing.
+    """
+
+    per_step_name = "examples_per_step"
+
+    def __init__(
+        self,
+        source: ExampleSource,
+        examples_per_step: int,
+        tokens_per_micro: int,
+        seed: int | None = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        min_shared: int = MIN_SHARED,
+    ) -> None:
+        super().__init__(source, examples_per_step, seed, rank, world_size)
+        self.tokens_per_micro, self.min_shared = tokens_per_micro, min_shared
+
+    def build(self, items: list[Example], epoch: int = 0, index: int = 0) -> StepBatch:
+        mine = cut_step(items, self.tokens_per_micro, self.world_size, self.min_shared)[self.rank]
+        return StepBatch(
+            micros=[collate(group, self.min_shared) for group in mine],
+            num_tokens=sum(int(s.supervised.sum()) for e in items for s in e),
+            num_sequences=sum(len(e) for e in items),
+            num_examples=len(items),
+            epoch=epoch,
+            index=index,
+        )

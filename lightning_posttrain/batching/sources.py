@@ -1,19 +1,20 @@
-"""Views of tokenised examples that keep a truthful fingerprint."""
+"""Views of a source that keep a truthful fingerprint."""
 
 from __future__ import annotations
 
 import hashlib
+from typing import Generic
 
 import numpy as np
 
-from ..types import Example, UserError
-from .loader import ExampleSource
+from ..types import UserError
+from .loader import Item, Source
 
 
-class Subset:
-    """The examples of ``source`` at ``indices`` (n,) int64, in that order."""
+class Subset(Generic[Item]):
+    """The items of ``source`` at ``indices`` (n,) int64, in that order."""
 
-    def __init__(self, source: ExampleSource, indices: np.ndarray) -> None:
+    def __init__(self, source: Source[Item], indices: np.ndarray) -> None:
         self.source, self.indices = source, indices
         digest = hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest()
         self.fingerprint = hashlib.sha256(f"{source.fingerprint} {digest}".encode()).hexdigest()
@@ -21,11 +22,11 @@ class Subset:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> Example:
+    def __getitem__(self, index: int) -> Item:
         return self.source[int(self.indices[index])]
 
 
-def split(source: ExampleSource, held_out: int, most: int | None, seed: int) -> tuple[ExampleSource, Subset | None]:
+def split(source: Source[Item], held_out: int, most: int | None, seed: int) -> tuple[Source[Item], Subset[Item] | None]:
     """Hold out some examples, and keep at most ``most`` of the rest, both drawn by ``seed`` alone.
 
     The held-out examples do not depend on ``most``, so runs on more data are validated on the same examples.

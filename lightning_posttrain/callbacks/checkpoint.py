@@ -22,6 +22,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import Strategy
 
 from ..types import UserError
+from .cadence import passed, total_steps
 from .checkpoint_io import AtomicCheckpointIO, Manifest, checkpoints_in, find_resume, set_score, sweep
 from .run_lock import RunLock
 from .signals import Interrupted, Signals
@@ -64,6 +65,7 @@ class Checkpoints(Checkpoint):
         self.folder = Path(dirpath or "checkpoints")
         self._lock: RunLock | None = None
         self._saved = 0
+        self._last_step = 0
         self._total: float = math.inf
         self._unflushed = False
         self._resume_point: dict[str, Any] | None = None
@@ -110,8 +112,8 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._signals.watch()
-        self._saved = trainer.global_step
-        self._total = trainer.estimated_stepping_batches
+        self._saved = self._last_step = trainer.global_step
+        self._total = total_steps(trainer, pl_module)
         if trainer.received_sigterm:  # during another callback's on_train_start
             raise Interrupted(signal.SIGTERM)
 
@@ -143,10 +145,11 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        step = trainer.global_step
+        before, step = self._last_step, trainer.global_step
+        self._last_step = step
         self._stop = self._agree(trainer)
         validates = _validation_follows(trainer)
-        due = step % self.every_n_steps == 0 or trainer.should_stop or step >= self._total or self._stop
+        due = passed(self.every_n_steps, before, step) or trainer.should_stop or step >= self._total or self._stop
         due = due or (validates and self.monitor is not None)
         self._resume_point = _state_after_step(trainer, validates) if due or validates else None
         if due:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from ..records.sources import read_rows
 from ..rollout.sampler import SamplingParams, generate
 from ..tasks.base import Score, Task
 from ..types import Completion, Record, UserError
-from .run_files import gather_rows, write_json, write_lines
+from .cadence import passed
+from .evaluation_files import example_values, prediction_line, write_debug, write_evaluation
+from .run_files import gather_rows
 
 
 class GenerationEval(L.Callback):
@@ -24,6 +26,10 @@ class GenerationEval(L.Callback):
 
     Writes ``eval/step_<n>/<task>/{metrics.json, predictions.jsonl}`` in the run directory; every example is in every
     denominator. Runs in ``fit`` (step 0, every ``every_n_steps``, the last step) and once in ``validate`` and ``test``.
+
+    With several ``samples`` a value of an example is the mean over its samples (``accuracy`` is then avg@k), standard
+    errors are over examples, and ``pass@1``, ``pass@2``, ``pass@4``, ... say how often at least one of so many samples
+    has 1 or more in the task's primary metric (Chen et al. 2021, arXiv:2107.03374). Reasons count completions.
 
     Args:
         task: prompt, parser and scorer.
@@ -33,6 +39,9 @@ class GenerationEval(L.Callback):
         sampling: length and sampling distribution; greedy by default.
         max_rows: completions generated at once.
         seed: of the drawn rows and of sampling.
+        samples: completions per prompt; more than one needs ``sampling.temperature`` above 0.
+        debug: also write the task's table of every completion as ``debug/<debug>_step_<n>.csv`` in the run directory,
+            where the task has one, with a few metrics beside it; null = no table.
     """
 
     def __init__(
@@ -44,13 +53,26 @@ class GenerationEval(L.Callback):
         sampling: SamplingParams = SamplingParams(),
         max_rows: int = 128,
         seed: int = 0,
+        samples: int = 1,
+        debug: str | None = None,
     ) -> None:
         if every_n_steps is not None and every_n_steps < 1:
             raise UserError(f"GenerationEval: every_n_steps={every_n_steps}; give a positive number or null")
+        if samples < 1:
+            raise UserError(f"GenerationEval: samples={samples}; give at least 1")
+        if samples > 1 and sampling.temperature == 0:
+            raise UserError(
+                f"GenerationEval: samples={samples} with sampling.temperature=0.0 would be the same answer each time; "
+                "give a temperature above 0, or samples: 1"
+            )
+        if debug is not None and not re.fullmatch(r"\w[\w.-]*", debug):
+            raise UserError(f"GenerationEval: debug={debug!r}; give a word that a file's name can begin with, or null")
         self.task, self.path, self.every_n_steps = task, path, every_n_steps
         self.max_examples, self.sampling, self.max_rows, self.seed = max_examples, sampling, max_rows, seed
+        self.samples, self.debug = samples, debug
         self.records: list[Record] = []
         self.evaluated_at = -1
+        self.last_step = 0
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Read the rows before anything is trained, so that a bad file costs no run."""
@@ -58,6 +80,7 @@ class GenerationEval(L.Callback):
             self.records = load_records(self.task, self.path, self.max_examples, self.seed)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.last_step = trainer.global_step
         done = (self._folder(trainer) / "metrics.json").exists()  # a resumed run may stand right after an evaluation
         if done:
             self.evaluated_at = trainer.global_step
@@ -65,7 +88,8 @@ class GenerationEval(L.Callback):
             self.evaluate(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
+        before, self.last_step = self.last_step, trainer.global_step
+        if self.every_n_steps and passed(self.every_n_steps, before, self.last_step):
             self.evaluate(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -80,10 +104,19 @@ class GenerationEval(L.Callback):
         self.evaluate(trainer, pl_module)
 
     def evaluate(self, trainer: L.Trainer, module: Any) -> dict[str, float]:
-        """Generate, score, log and write; returns ``{metric: mean}`` over all ranks."""
+        """Generate, score, log and write; returns ``{metric: mean}`` over all ranks.
+
+        Raises:
+            UserError: fewer rows than ranks.
+        """
         step = trainer.global_step
         self.evaluated_at = step
         began = time.perf_counter()
+        if len(self.records) < trainer.world_size:
+            raise UserError(
+                f"{self.path}: {len(self.records)} rows to evaluate on {trainer.world_size} devices, which need one "
+                "each; give more rows, or use fewer devices"
+            )
         mine = list(range(trainer.global_rank, len(self.records), trainer.world_size))
         records = [self.records[i] for i in mine]
         groups = generate(
@@ -92,31 +125,40 @@ class GenerationEval(L.Callback):
             self.sampling,
             module.renderer.stop_ids,
             module.decode,
+            n=self.samples,
             seed=self.seed,
             step=0,  # the same draws at every evaluation: differences are the policy's
             keys=mine,
             max_rows=self.max_rows,
         )
-        completions = [group[0] for group in groups]
-        scores = [self.task.score(r, c) for r, c in zip(records, completions, strict=True)]
-        means = NamedMeans(sorted(scores[0].values)).to(trainer.strategy.root_device)
-        for score in scores:
-            means.update(score.values)
+        scored = [[self.task.score(r, c) for c in group] for r, group in zip(records, groups, strict=True)]
+        examples = [example_values([s.values for s in scores], self.task.primary) for scores in scored]
+        means = NamedMeans(sorted(examples[0])).to(trainer.strategy.root_device)
+        for example in examples:
+            means.update(example)
         computed = {k: float(v) for k, v in means.compute().items()}
         values = {k: v for k, v in computed.items() if not k.endswith("/stderr")}
-        lines = [_line(r, c, s) for r, c, s in zip(records, completions, scores, strict=True)]
-        lines, reasons = gather_rows(trainer, lines), gather_rows(trainer, [s.reason for s in scores if s.reason])
+        together = list(zip(records, groups, scored, strict=True))
+        lines = gather_rows(trainer, [prediction_line(*one) for one in together])
+        tables = gather_rows(trainer, [self._table(*one) for one in together]) if self.debug else []
         if trainer.is_global_zero:
-            counts = dict(Counter(reasons).most_common())
-            _write(self._folder(trainer), lines, self.task.name, step, computed, counts)
-            tags = {f"eval/{self.task.name}/{k}": v for k, v in values.items()}
-            trainer.callback_metrics.update(
-                {k: torch.tensor(v) for k, v in tags.items()}
-            )  # so that one can be monitored
-            seconds = {f"eval/{self.task.name}/seconds": time.perf_counter() - began}
-            for logger in trainer.loggers:
-                logger.log_metrics(tags | seconds, step=step)
+            write_evaluation(self._folder(trainer), lines, self.task.name, self.task.primary, step, computed)
+            rows = [row for table in tables for row in table]
+            if self.debug and rows:
+                write_debug(Path(trainer.default_root_dir) / "debug", self.debug, step, rows, values)
+            self._log(trainer, values, time.perf_counter() - began)
         return values
+
+    def _table(self, record: Record, completions: list[Completion], scores: list[Score]) -> list[dict[str, Any]]:
+        """The rows of the debug table that one example has."""
+        rows = (self.task.table_row(record, c, s) for c, s in zip(completions, scores, strict=True))
+        return [row for row in rows if row is not None]
+
+    def _log(self, trainer: L.Trainer, values: dict[str, float], seconds: float) -> None:
+        tags = {f"eval/{self.task.name}/{k}": v for k, v in values.items()}
+        trainer.callback_metrics.update({k: torch.tensor(v) for k, v in tags.items()})  # so that one can be monitored
+        for logger in trainer.loggers:
+            logger.log_metrics({**tags, f"eval/{self.task.name}/seconds": seconds}, step=trainer.global_step)
 
     def _folder(self, trainer: L.Trainer) -> Path:
         return Path(trainer.default_root_dir) / "eval" / f"step_{trainer.global_step:06d}" / self.task.name
@@ -135,32 +177,3 @@ def load_records(task: Task, path: str, most: int | None, seed: int) -> list[Rec
         raise UserError(f"{path}: max_examples={most}, but there are {len(records)} rows")
     picked = np.sort(np.random.default_rng(seed).permutation(len(records))[:most])
     return [records[i] for i in picked]
-
-
-def _line(record: Record, completion: Completion, score: Score) -> dict[str, Any]:
-    return {
-        "id": record.id,
-        "prompt": [{"role": m.role, "content": m.content} for m in record.prompt],
-        "gold": record.answer,
-        "prediction": completion.text,
-        "finished": completion.finished,
-        "tokens": len(completion.tokens),
-        "reason": score.reason,
-        "values": dict(score.values),
-        "detail": dict(score.detail),
-    }
-
-
-def _write(
-    folder: Path,
-    lines: list[dict[str, Any]],
-    task: str,
-    step: int,
-    computed: dict[str, float],
-    reasons: dict[str, int],
-) -> None:
-    write_lines(folder / "predictions.jsonl", lines)
-    errors = {k.removesuffix("/stderr"): v for k, v in computed.items() if k.endswith("/stderr") and v == v}
-    means = {k: v for k, v in computed.items() if not k.endswith("/stderr")}
-    summary = {"task": task, "step": step, "n": len(lines), "metrics": means, "stderr": errors, "reasons": reasons}
-    write_json(folder / "metrics.json", summary)

@@ -9,6 +9,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import RichProgressBar
 
+from .cadence import total_steps
+
 
 def progress() -> L.Callback:
     """The bar if standard output is a terminal, else the lines."""
@@ -41,14 +43,14 @@ class ProgressLines(L.Callback):
         self.began = time.monotonic()
         self.first = trainer.global_step
         self.printed = -float("inf")
-        self.total = int(trainer.estimated_stepping_batches)
+        self.total = total_steps(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         now, step = time.monotonic(), trainer.global_step
-        if not trainer.is_global_zero or (now - self.printed < self.seconds and step != self.total):
+        if not trainer.is_global_zero or (now - self.printed < self.seconds and step < self.total):
             return
         self.printed = now
         spent = now - self.began
-        left = spent / (step - self.first) * (self.total - step)
+        left = spent / max(step - self.first, 1) * max(self.total - step, 0)  # the last batch may end beyond the total
         loss = float(trainer.callback_metrics["train/loss"])
-        print(f"step {step}/{self.total}  loss {loss:.4f}  {spent:.0f} s, {left:.0f} s left", flush=True)
+        print(f"step {step}/{self.total:.0f}  loss {loss:.4f}  {spent:.0f} s, {left:.0f} s left", flush=True)

@@ -9,18 +9,17 @@ import lightning as L
 import psutil
 import torch
 
-from ..types import StepBatch
-
 
 class Throughput(L.Callback):
     """Logs ``perf/*`` every ``log_every_n_steps`` of the Trainer, as rates over the steps since the last time.
 
     - ``tokens_per_s_distinct``: tokens the decoder saw, over all ranks; ``tokens_per_s_effective``: tokens of the rows
-      had each run alone. Their ratio is ``sharing``.
+      had each run alone. Their ratio is ``sharing``. Tokens that were generated count where they are learned from.
     - ``supervised_share``: supervised tokens per effective token.
     - ``peak_memory_gb``: of the device, or resident memory of this process on CPU (10**9 bytes).
-    - ``time_data``, ``time_step``, ``time_other``: shares of the wall time spent building batches, in the training
-      step, and in everything else (evaluation, checkpoints, logging).
+    - ``time_data``, ``time_<phase>`` of the module (``learning``; ``generation``, ``rewards``), ``time_other``: shares
+      of the wall time spent building batches, in each phase of the training step, and in everything else
+      (evaluation, checkpoints, logging).
     """
 
     def __init__(self) -> None:
@@ -29,39 +28,41 @@ class Throughput(L.Callback):
     def _reset(self) -> None:
         self.since = time.perf_counter()
         self.distinct = self.effective = self.supervised = self.examples = 0
-        self.data_seconds = self.step_seconds = 0.0
+        self.data_seconds = 0.0
+        self.batches = 0
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         if trainer.strategy.root_device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
+        pl_module.phase_seconds.clear()
         self._reset()
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: StepBatch, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         world = trainer.world_size  # every rank has as many micro-batches, of about the same size
-        self.distinct += world * sum(m.layout.num_tokens for m in batch.micros)
-        self.effective += world * sum(int(m.lengths.sum()) for m in batch.micros)
-        self.supervised += batch.num_tokens
-        self.examples += batch.num_examples
+        for step in pl_module.updated:
+            self.distinct += world * sum(m.layout.num_tokens for m in step.micros)
+            self.effective += world * sum(int(m.lengths.sum()) for m in step.micros)
+            self.supervised += step.num_tokens
+            self.examples += step.num_examples
         self.data_seconds += batch.load_seconds
-        self.step_seconds += pl_module.step_seconds
-        if trainer.global_step % trainer.log_every_n_steps or not trainer.loggers:  # type: ignore[attr-defined]
+        self.batches += 1
+        if self.batches < trainer.log_every_n_steps or not trainer.loggers:  # type: ignore[attr-defined]
             return
         wall = time.perf_counter() - self.since
+        seconds = {"data": self.data_seconds, **pl_module.phase_seconds}
         values = {
             "tokens_per_s_distinct": self.distinct / wall,
             "tokens_per_s_effective": self.effective / wall,
             "examples_per_s": self.examples / wall,
-            "sharing": self.effective / self.distinct,
-            "supervised_share": self.supervised / self.effective,
+            "sharing": self.effective / max(self.distinct, 1),
+            "supervised_share": self.supervised / max(self.effective, 1),
             "peak_memory_gb": peak_memory(trainer.strategy.root_device) / 1e9,
-            "time_data": self.data_seconds / wall,
-            "time_step": self.step_seconds / wall,
-            "time_other": max(0.0, 1 - (self.data_seconds + self.step_seconds) / wall),
+            **{f"time_{name}": spent / wall for name, spent in seconds.items()},
+            "time_other": max(0.0, 1 - sum(seconds.values()) / wall),
         }
         for logger in trainer.loggers:
             logger.log_metrics({f"perf/{k}": v for k, v in values.items()}, step=trainer.global_step)
+        pl_module.phase_seconds.clear()
         self._reset()
 
 

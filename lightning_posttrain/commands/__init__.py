@@ -9,19 +9,22 @@ from .chat import chat
 from .compare import compare
 from .evaluate_checkpoints import evaluate_checkpoints
 from .export import export
-from .prepare import prepare_format, prepare_tokenizer
+from .prepare import prepare_format, prepare_tokenizer, prepare_word_problems
 from .preview import preview
 from .report import report
 from .tasks import tasks
+from .traces import traces
 
 COMMANDS: Commands = {
     "prepare": {
         "_help": "Make what a run reads: the data of a task, or a tokenizer",
         "format": prepare_format,
+        "word_problems": prepare_word_problems,
         "tokenizer": prepare_tokenizer,
     },
     "preview": preview,
     "chat": chat,
+    "traces": traces,
     "compare": compare,
     "report": report,
     "evaluate_checkpoints": evaluate_checkpoints,

@@ -36,7 +36,7 @@ def run(command: Callable[..., Any] | Commands, args: list[str], prog: str) -> i
             raise UserError(f"{prog}: there is no {args[0]!r}; choose one of {', '.join(members)}")
         return run(members[args[0]], args[1:], f"{prog} {args[0]}")
     parser, positional, variadic = _parser(command, prog)
-    values = vars(parser.parse_args(_spelt_out(command, args)))
+    values = vars(parser.instantiate(parser.parse_args(_spelt_out(command, args))))
     values.pop("config", None)
     first = [values.pop(name) for name in positional]
     result = command(*first, *(values.pop(variadic) if variadic else ()), **values)

@@ -15,7 +15,7 @@ FACTS = ("run", "status", "steps", "wall time (s)", "tokens/s (median)", "traine
 
 
 def report(*runs: str, output: str, all_curves: bool = False) -> None:
-    """Write curves.png, metrics.csv and report.md for one or several runs.
+    """Write curves.png, metrics.csv and report.md for one or several runs; of rollouts, their rewards and samples too.
 
     Args:
         runs: run directories.
@@ -23,6 +23,7 @@ def report(*runs: str, output: str, all_curves: bool = False) -> None:
         all_curves: also plot what only concerns speed and memory (``perf/``, ``seconds``).
     """
     from ..reports.curves import plot_curves
+    from ..reports.rollouts import rollout_section
     from ..reports.scalars import read_curves
     from ..reports.tables import as_csv, as_markdown, number, write_text
 
@@ -30,6 +31,7 @@ def report(*runs: str, output: str, all_curves: bool = False) -> None:
     names = [run.name for run in found]
     if len(set(names)) < len(names):
         raise UserError(f"runs={list(runs)}: two directories have one name; rename one, lines are labelled by it")
+    rollouts = rollout_section(dict(zip(names, map(Path, runs), strict=True)))
     tags = sorted({tag for run in found for tag in run.curves}, key=_place)
     drawn = [t for t in tags if all_curves or not (t.startswith("perf/") or t.endswith("/seconds"))]
     folder = Path(output)
@@ -43,7 +45,7 @@ def report(*runs: str, output: str, all_curves: bool = False) -> None:
     short = [[number(cell) if isinstance(cell, float) else cell for cell in row] for row in rows]
     facts = as_markdown(FACTS, [_facts(run) for run in found])
     page = f"# Runs\n\n{facts}\n![curves](curves.png)\n\n# Metrics\n\n{as_markdown(HEADER, short)}"
-    write_text(folder / "report.md", page)
+    write_text(folder / "report.md", page + rollouts)
     print(f"{folder}: report.md, metrics.csv and curves.png of {', '.join(names)}")
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Literal
 
 import lightning as L
@@ -35,6 +36,43 @@ class RowExample:
         return (self.renderer.sequence(talk),)
 
 
+def first_rows(
+    path: str, rows: Iterable[tuple[dict[str, Any], str]], count: int | None
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """The first ``count`` of ``rows``, those of ``path``; all where it is None. What comes after them is not read.
+
+    Raises:
+        UserError: there are fewer, or ``count`` is no positive number.
+    """
+    if count is not None and count < 1:
+        raise UserError(f"first_examples={count}: use at least 1, or null for all rows")
+    number = 0
+    for number, item in enumerate(islice(rows, count), start=1):  # noqa: B007
+        yield item
+    if count is not None and number < count:
+        raise UserError(f"{path}: first_examples={count}, but there are {number} rows")
+
+
+def count_traces(path: str, first: int | None = None) -> tuple[int, int]:
+    """How many of the (first) rows were generated and how many are original, once every row has proved to be a trace.
+
+    Raises:
+        UserError: a line is no object with texts ``question`` and ``answer`` and a known ``source``; names the line.
+    """
+    sources = []
+    for row, origin in read_rows(path):
+        for name in ("question", "answer"):
+            if not isinstance(row.get(name), str) or not row[name].strip():
+                raise UserError(f"{origin}: {name}={row.get(name)!r}; a trace needs texts `question` and `answer`")
+        if row.get("source") not in ("generated", "original"):
+            raise UserError(
+                f"{origin}: source={row.get('source')!r}; the traces of `lightning-posttrain traces` are `generated` "
+                "or `original`; give other rows by `path`"
+            )
+        sources.append(row["source"])
+    return sources[:first].count("generated"), sources[:first].count("original")
+
+
 class PromptBatches:
     """Rows in lists of `PREDICT_ROWS`; not a list itself, which Lightning would take for several loaders."""
 
@@ -54,8 +92,10 @@ class SFTDataModule(L.LightningDataModule):
 
     Args:
         path: training rows: .jsonl, .json, .csv, .parquet (also .gz), or ``hub:org/name:config:split``.
-        val_path: validation rows; without it ``val_examples`` are held out of ``path``.
-        val_examples: rows of ``path`` held out for validation, drawn by ``seed``.
+        traces_file: training rows made by the command `traces`, in place of those of ``path``.
+        first_examples: only the first so many of the training rows, which ``val_examples`` are part of; null = all.
+        val_path: validation rows; without it ``val_examples`` are held out of the training rows.
+        val_examples: training rows held out for validation, drawn by ``seed``.
         task: how a raw row becomes a conversation; null = by its columns (messages, prompt + completion, ...).
         max_examples: train on at most this many rows, drawn by ``seed``; null = all.
         examples_per_step: rows per optimizer step over all ranks: the batch size.
@@ -74,7 +114,7 @@ class SFTDataModule(L.LightningDataModule):
 
     def __init__(
         self,
-        path: str,
+        path: str | None = None,
         val_path: str | None = None,
         val_examples: int = 0,
         task: Task | None = None,
@@ -91,11 +131,14 @@ class SFTDataModule(L.LightningDataModule):
         num_workers: int = 0,
         cache_dir: str = ".cache/tokenised",
         seed: int = 0,
+        traces_file: str | None = None,
+        first_examples: int | None = None,
     ) -> None:
         super().__init__()
         if val_path is not None and val_examples:
             raise UserError("give val_path or val_examples, not both")
         self.path, self.val_path, self.val_examples, self.task = path, val_path, val_examples, task
+        self.traces_file, self.first_examples = traces_file, first_examples
         self.max_examples, self.examples_per_step = max_examples, examples_per_step
         self.tokens_per_micro = tokens_per_micro
         self.limits: dict[str, Any] = {"max_length": max_length, "overlong": overlong, "supervise": supervise}
@@ -115,23 +158,39 @@ class SFTDataModule(L.LightningDataModule):
         """Tokenise training and validation rows with ``renderer``; a second call does nothing."""
         if self.train_set is not None:
             return
-        everything = self._tokenise(self.path, renderer)
+        if self.traces_file is not None:
+            generated, original = count_traces(self.traces_file, self.first_examples)
+            print(f"{self.traces_file}: traces: {generated} generated, {original} original", file=sys.stderr)
+        everything = self._tokenise(self.train_path, renderer, self.first_examples)
         self.train_set, self.val_set = split(everything, self.val_examples, self.max_examples, self.seed)
         if self.val_path is not None:
             self.val_set = self._tokenise(self.val_path, renderer)
+
+    @property
+    def train_path(self) -> str:
+        """Where the training rows are.
+
+        Raises:
+            UserError: nowhere. Not the constructor's business: the command line shows its errors with a traceback.
+        """
+        path = self.path if self.traces_file is None else self.traces_file
+        if path is None:
+            raise UserError("data.path=null: name a file of training rows, or give data.traces_file")
+        return path
 
     def fingerprints(self) -> dict[str, str]:
         """Content hashes of what is trained and validated on, for run.json."""
         named = {"train": self.train_set, "val": self.val_set}
         return {name: source.fingerprint for name, source in named.items() if source is not None}
 
-    def _tokenise(self, path: str, renderer: Renderer) -> TokenisedDataset:
+    def _tokenise(self, path: str, renderer: Renderer, first: int | None = None) -> TokenisedDataset:
         task = None if self.task is None else f"{type(self.task).__qualname__} {vars(self.task)}"
         report = RowReport(self.on_bad_row, self.max_skip)
         data = tokenise(
-            read_rows(path, report.reject),
+            first_rows(path, read_rows(path, report.reject), first),
             RowExample(self.task, renderer),
-            key=f"{fingerprint(path)} {path} {renderer.fingerprint} {task} {self.on_bad_row}",
+            key=f"{fingerprint(path)} {path} {renderer.fingerprint} {task} {self.on_bad_row}"
+            + ("" if first is None else f" first {first}"),
             cache_dir=self.cache_dir,
             num_workers=self.num_workers,
             policy=report,
@@ -149,9 +208,9 @@ class SFTDataModule(L.LightningDataModule):
     test_dataloader = val_dataloader
 
     def predict_dataloader(self) -> PromptBatches:
-        """Prompts of ``val_path`` (else ``path``), this rank's share."""
+        """Prompts of ``val_path`` (else of the training rows), this rank's share."""
         rows = []
-        for number, (row, origin) in enumerate(read_rows(self.val_path or self.path)):
+        for number, (row, origin) in enumerate(read_rows(self.val_path or self.train_path)):
             if self.task is not None:
                 record = self.task.record(row, origin)
                 id, prompt = record.id, record.prompt

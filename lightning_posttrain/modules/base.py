@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -20,17 +20,18 @@ import lightning as L
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from ..batching.loader import StepLoader
+from ..batching.loader import EpochLoader
 from ..metrics.nll import TokenNLL
-from ..models.load import LoadSpec, LoraSpec, load_policy
+from ..models.load import LoadSpec, LoraSpec, generation_config, load_policy
 from ..ops.logprobs import token_logprobs
 from ..rollout.sampler import SamplingParams, generate
 from ..text.render import Renderer
 from ..text.spec import ChatSpec
 from ..text.tokenizer import TokenizerSpec, build_tokenizer, tokenizer_fingerprint
 from ..types import Message, MicroBatch, StepBatch, UserError
+from .finite import check_finite
 from .optim import OptimizerSpec, ScheduleSpec, build_optimizer, schedule_factor
 
 
@@ -75,8 +76,12 @@ class PolicyModule(L.LightningModule):
         self.tokenizer_spec, self.chat, self.sampling = tokenizer, chat, sampling
         self.model: Any = None
         self.val_nll = TokenNLL()
-        self.step_seconds = 0.0
+        self.updated: Sequence[StepBatch] = []
+        self.phase_seconds: dict[str, float] = {}
         self._loader_state: dict[str, Any] | None = None
+
+    updates_per_batch = 1
+    """Optimizer steps that are made of one batch of the loader."""
 
     @abstractmethod
     def micro_loss(self, micro: MicroBatch, step: StepBatch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -99,7 +104,7 @@ class PolicyModule(L.LightningModule):
 
     def training_renderer(self, **limits: Any) -> Renderer:
         """A renderer with this model's format and the data's ``max_length``, ``supervise`` and ``overlong``."""
-        return self.chat.renderer(self.tokenizer, _generation_config(self.pretrained), **limits)
+        return self.chat.renderer(self.tokenizer, generation_config(self.pretrained), **limits)
 
     def decode(self, tokens: list[int]) -> str:
         """Text of ``tokens``, special tokens included."""
@@ -146,9 +151,14 @@ class PolicyModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = build_optimizer(self.model, self.optimizer_spec)
-        total = int(min(self.trainer.estimated_stepping_batches, 1 << 62))
-        factor = schedule_factor(self.schedule_spec, total)
+        factor = schedule_factor(self.schedule_spec, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, factor)}
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        steps = int(min(self.trainer.estimated_stepping_batches, 1 << 60)) * self.updates_per_batch
+        return steps if self.trainer.max_steps < 0 else min(steps, self.trainer.max_steps)
 
     def _apply(self, fn: Any, recurse: bool = True) -> PolicyModule:
         """Keep rotary frequencies in float32: positions in the thousands times a bf16 frequency are off by radians."""
@@ -163,7 +173,13 @@ class PolicyModule(L.LightningModule):
     # ---- training -------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: StepBatch, batch_idx: int) -> None:
-        began = time.perf_counter()
+        self.updated = [batch]
+        with self.phase("learning"):
+            values = self.update(batch)
+        self.log_step(values)
+
+    def update(self, batch: StepBatch) -> dict[str, Tensor | float]:
+        """One optimizer step; what is to be logged of it."""
         optimizer: Any = self.optimizers()
         torch.manual_seed(hash((self.seed, self.global_step, self.global_rank)) % (1 << 63))
         world = self.trainer.world_size
@@ -176,8 +192,9 @@ class PolicyModule(L.LightningModule):
             losses.append(loss.detach())
             for name, value in extra.items():
                 sums[name] = sums[name] + value if name in sums else value
-        norm = self._clip()
-        self._check_finite(torch.stack(losses), norm, batch)
+        limit = torch.inf if self.max_grad_norm is None else self.max_grad_norm
+        norm = torch.nn.utils.clip_grad_norm_((p for p in self.parameters() if p.grad is not None), limit)
+        check_finite(self.model, torch.stack(losses), norm, batch, self.global_step)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         schedule: Any = self.lr_schedulers()
@@ -187,37 +204,26 @@ class PolicyModule(L.LightningModule):
         logged = {"loss": torch.stack(losses).sum(), **sums}
         if world > 1:
             logged = {k: self.trainer.strategy.reduce(v, reduce_op="sum") for k, v in logged.items()}
-        values = {f"train/{k}": v for k, v in logged.items()} | {"train/grad_norm": norm, "train/lr": lr}
+        return {**logged, "grad_norm": norm, "lr": lr}
+
+    def log_step(self, values: Mapping[str, Tensor | float]) -> None:
+        """Log ``train/<name>`` for this step, whose number is that after its update."""
         # "step" tells Lightning which step this is; by itself it counts from 0 and callbacks from 1.
-        self.log_dict({**values, "step": float(self.global_step)}, batch_size=1)
-        self.log("loss", values["train/loss"], prog_bar=True, logger=False, batch_size=1)
-        self.step_seconds = time.perf_counter() - began
+        tagged = {f"train/{k}": v for k, v in values.items()}
+        self.log_dict({**tagged, "step": float(self.global_step)}, batch_size=1)
+        self.log("loss", values["loss"], prog_bar=True, logger=False, batch_size=1)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Adds the wall time inside to ``phase_seconds[name]``, which whoever logs it empties."""
+        began = time.perf_counter()
+        yield
+        self.phase_seconds[name] = self.phase_seconds.get(name, 0.0) + time.perf_counter() - began
 
     def _sync_only_if(self, last: bool) -> AbstractContextManager[Any]:
         """Gradients are reduced once per step, with the last micro-batch."""
         block = getattr(self.trainer.strategy, "block_backward_sync", None)
         return nullcontext() if last or block is None or self.trainer.world_size == 1 else block()
-
-    def _clip(self) -> Tensor:
-        limit = torch.inf if self.max_grad_norm is None else self.max_grad_norm
-        return torch.nn.utils.clip_grad_norm_((p for p in self.parameters() if p.grad is not None), limit)
-
-    def _check_finite(self, losses: Tensor, norm: Tensor, batch: StepBatch) -> None:
-        """Stop before the weights are touched, and say which rows did it."""
-        if torch.isfinite(norm) and bool(torch.isfinite(losses).all()):
-            return
-        rows: list[str] = []
-        with torch.no_grad():
-            for micro in batch.micros:
-                bad = ~torch.isfinite(token_logprobs(self.model, micro))
-                rows += [micro.origins[int(s)] or micro.ids[int(s)] for s in micro.sequence[bad].unique()]
-        suspects = rows or [o or i for m in batch.micros for o, i in zip(m.origins, m.ids, strict=True)]
-        kind = "rows with non-finite log-probs" if rows else "all log-probs are finite, the gradient is not; rows"
-        raise UserError(
-            f"step {self.global_step} (epoch {batch.epoch}, batch {batch.index}): loss {losses.sum().item()}, gradient "
-            f"norm {norm.item()}: the weights were not updated. {kind}: {', '.join(suspects[:8])}"
-            f"{' ...' if len(suspects) > 8 else ''}. Lower model.optimizer.lr or look at these rows with `preview`."
-        )
 
     # ---- validation -----------------------------------------------------------------------------------------------
 
@@ -257,7 +263,7 @@ class PolicyModule(L.LightningModule):
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in keep}
         checkpoint["identity"] = self._identity
         loader = self.trainer.train_dataloader
-        if isinstance(loader, StepLoader):
+        if isinstance(loader, EpochLoader):
             checkpoint["step_loader"] = loader.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -286,7 +292,7 @@ class PolicyModule(L.LightningModule):
         Lightning restores a loader only if nothing asked for its length earlier, and a schedule must ask.
         """
         loader = self.trainer.train_dataloader
-        if self._loader_state is not None and isinstance(loader, StepLoader):
+        if self._loader_state is not None and isinstance(loader, EpochLoader):
             loader.load_state_dict(self._loader_state)
             self._loader_state = None
 
@@ -307,13 +313,3 @@ class PolicyModule(L.LightningModule):
                 f"the checkpoint belongs to another model: {len(wrong)} parameters differ, e.g. {wrong[:3]}"
             )
         return super().load_state_dict(state_dict, strict=False, assign=assign)
-
-
-def _generation_config(pretrained: str | None) -> GenerationConfig | None:
-    """The model's generation config, whose eos ids end an answer too, where it has one."""
-    if pretrained is None:
-        return None
-    try:
-        return GenerationConfig.from_pretrained(pretrained)
-    except OSError:
-        return None

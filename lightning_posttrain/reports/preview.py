@@ -45,7 +45,7 @@ def preview(data: Any, tokenizer: Any, step: int, most_rows: int) -> Preview:
     epoch, index = divmod(step, len(loader))
     loader.epoch, loader.position = epoch, index
     batch = next(iter(loader))
-    first = index * loader.examples_per_step
+    first = index * loader.per_step
     picked = loader.order(epoch)[first : first + min(most_rows, batch.num_examples)]
     reader = TokenReader(tokenizer)
     rows = []
@@ -70,11 +70,11 @@ def _data_facts(data: Any, loader: StepLoader) -> list[tuple[str, str]]:
     points = {"shortest": 0, "median": 50, "90%": 90, "99%": 99, "longest": 100}
     spread = ", ".join(f"{k} {np.percentile(lengths, p, method='lower'):,.0f}" for k, p in points.items())
     limit = getattr(data, "limits", {}).get("max_length")
-    steps, left = len(loader), len(source) % loader.examples_per_step
+    steps, left = len(loader), len(source) % loader.per_step
     facts = [
         ("rows", f"{len(source):,} to train on{_left_out(source)}"),
         ("tokens per row", f"{spread}; max_length {f'{limit:,}' if limit else 'none'}"),
-        ("steps per epoch", f"{steps:,} of {loader.examples_per_step} rows{f', the last of {left}' if left else ''}"),
+        ("steps per epoch", f"{steps:,} of {loader.per_step} rows{f', the last of {left}' if left else ''}"),
     ]
     held_out = getattr(data, "val_set", None)
     return [*facts, ("validation", f"{len(held_out):,} rows" if held_out is not None else "none")]

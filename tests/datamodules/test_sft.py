@@ -1,9 +1,11 @@
 """The data module: who is held out, what is drawn, and which options change what."""
 
+import re
+
 import numpy as np
 import pytest
 
-from lightning_posttrain.datamodules.sft import SFTDataModule
+from lightning_posttrain.datamodules.sft import SFTDataModule, count_traces
 from lightning_posttrain.tasks.gsm8k import GSM8K
 from lightning_posttrain.text.spec import ChatSpec
 from lightning_posttrain.text.tokenizer import byte_tokenizer
@@ -126,3 +128,66 @@ def test_fingerprints_name_the_content(prepared):
 def test_an_unprepared_module_says_so():
     with pytest.raises(UserError, match="prepare"):
         SFTDataModule("x").train_dataloader()
+
+
+def traces(n=4):
+    return [
+        {"id": f"t{i}", "question": f"{i}?", "answer": f"so\n\n#### {i}", "source": "generated", "attempts": 1}
+        for i in range(n)
+    ]
+
+
+def test_traces_take_the_place_of_the_rows(prepared, write_rows, capsys):
+    data = traces()
+    data[1]["source"] = "original"
+    options = {"traces_file": str(write_rows(data, "traces.jsonl")), "task": GSM8K()}
+    module = prepared(**options)
+    assert ids(module.train_set) == ["t0", "t1", "t2", "t3"]
+    assert "traces.jsonl: traces: 3 generated, 1 original" in capsys.readouterr().err
+    assert byte_tokenizer().decode(module.train_set[2][0].ids).endswith("so\n#### 2<|im_end|>")
+    assert len(prepared(**options, first_examples=1).train_set) == 1
+    assert "traces: 1 generated, 0 original" in capsys.readouterr().err
+    alone = SFTDataModule(**options)
+    alone.trainer = None
+    assert [row["id"] for batch in alone.predict_dataloader() for row in batch] == ["t0", "t1", "t2", "t3"]
+    with pytest.raises(UserError, match=r"data\.path=null"):
+        SFTDataModule().predict_dataloader()
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ('{"question": "?", "source": "original"}', "answer=None"),
+        ('{"question": 3, "answer": "#### 1", "source": "original"}', "question=3"),
+        ('{"question": "?", "answer": "#### 1"}', "source=None"),
+        ('{"question": "?", "answer": "#### 1", "source": "made up"}', "source='made up'"),
+        ("[1]", "object"),
+        ('{"question": "?", "ans', "cut off"),
+    ],
+)
+def test_a_line_that_is_no_trace_is_named(tmp_path, line, named):
+    path = tmp_path / "traces.jsonl"
+    path.write_text('{"question": "?", "answer": "#### 1", "source": "original"}\n' + line)
+    with pytest.raises(UserError, match=r"traces.jsonl:2.*" + re.escape(named)):
+        count_traces(str(path))
+
+
+def test_the_first_examples_are_those_of_the_file(prepared):
+    everything = [f"r{i}" for i in range(20)]
+    assert ids(prepared(first_examples=7).train_set) == everything[:7]
+    assert ids(prepared(first_examples=20).train_set) == ids(prepared().train_set) == everything
+    module = prepared(first_examples=7, val_examples=2, max_examples=4)
+    kept = ids(module.train_set) + ids(module.val_set)
+    assert len(set(kept)) == 6
+    assert set(kept) <= set(everything[:7])
+    for count in (0, 21):
+        with pytest.raises(UserError, match=f"first_examples={count}"):
+            prepared(first_examples=count)
+
+
+def test_rows_after_the_first_examples_are_not_read(prepared, write_rows):
+    bad = {"id": "bad", "text": "no answer"}
+    assert len(prepared([*rows(3), bad], first_examples=3).train_set) == 3
+    assert len(prepared([*rows(3), bad], first_examples=4, on_bad_row="skip").train_set) == 3
+    other = write_rows(rows(2), "val.jsonl")
+    assert len(prepared(val_path=str(other), first_examples=5).val_set) == 2

@@ -7,6 +7,7 @@ A case with a ``world`` of 2 runs two ranks of DDP over gloo; its fault happens 
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -16,6 +17,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,23 @@ def during_save(step: int, action: Callable[[int], Any], names: tuple[str, ...])
         setattr(owner, name, counted(getattr(owner, name)))
 
 
+def during_call(place: str, number: int) -> None:
+    """Kill this process before the ``number``-th call of ``module:name`` or ``module:Class.name``."""
+    path, _, name = place.partition(":")
+    owner: Any = importlib.import_module(path)
+    *outer, leaf = name.split(".")
+    for part in outer:
+        owner = getattr(owner, part)
+    plain, calls = getattr(owner, leaf), count(1)
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == number:
+            kill()
+        return plain(*args, **kwargs)
+
+    setattr(owner, leaf, counted)
+
+
 def install(fault: dict[str, Any]) -> list[L.Callback]:
     """Set the fault up in this process; returns the callbacks it needs."""
     kind, step = fault.get("kind"), fault.get("step", 0)
@@ -103,6 +122,8 @@ def install(fault: dict[str, Any]) -> list[L.Callback]:
         usage = shutil.disk_usage("/")
         full = type(usage)(usage.total, usage.total, 1000)
         return [At("on_train_batch_start", step - 1, lambda: setattr(shutil, "disk_usage", lambda _: full))]
+    elif kind == "kill_in_call":
+        during_call(fault["place"], number)
     elif kind == "nan":
         return [NaN(step)]
     elif kind is not None:

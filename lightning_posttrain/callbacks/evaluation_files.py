@@ -1,0 +1,150 @@
+"""What an evaluation writes: metrics.json with intervals, predictions.jsonl, and the debug table of a stage."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..metrics.pass_at_k import pass_at_k, wilson
+from ..tasks.base import Score
+from ..types import Completion, Record, UserError
+from .run_files import write_json, write_lines
+
+Z = 1.96
+"""Standard errors to either side of a mean in ``ci95``."""
+DEBUG_METRICS = ("accuracy", "thinking", "answer")
+
+
+def example_values(samples: Sequence[Mapping[str, float]], primary: str) -> dict[str, float]:
+    """The values of one example: means over its samples and, of several, ``pass@j``.
+
+    Args:
+        samples: values of each completion, at least one.
+        primary: the metric whose value of 1 or more is a pass.
+
+    Returns:
+        name -> value; ``pass@j`` for j = 1, 2, 4, ... and the number of samples.
+
+    Raises:
+        UserError: the task has no metric ``primary``.
+    """
+    n = len(samples)
+    if n == 1:
+        return dict(samples[0])
+    if primary not in samples[0]:
+        raise UserError(f"primary={primary!r}: the task has no such metric to pass; it has {', '.join(samples[0])}")
+    correct = sum(values[primary] >= 1 for values in samples)
+    sizes = sorted({2**i for i in range(n.bit_length())} | {n})
+    means = {name: sum(values[name] for values in samples) / n for name in samples[0]}
+    return means | {f"pass@{k}": pass_at_k(n, correct, k) for k in sizes}
+
+
+def prediction_line(record: Record, completions: Sequence[Completion], scores: Sequence[Score]) -> dict[str, Any]:
+    """A line of predictions.jsonl: the first sample and, of several, ``samples`` with all of them."""
+    line = {
+        "id": record.id,
+        "prompt": [{"role": m.role, "content": m.content} for m in record.prompt],
+        "gold": record.answer,
+        **_answer(completions[0], scores[0]),
+        "detail": dict(scores[0].detail),
+    }
+    if len(scores) > 1:
+        line["samples"] = [_answer(c, s) for c, s in zip(completions, scores, strict=True)]
+    return line
+
+
+def write_evaluation(
+    folder: Path, lines: list[dict[str, Any]], task: str, primary: str, step: int, computed: Mapping[str, float]
+) -> None:
+    """Write metrics.json and predictions.jsonl.
+
+    Args:
+        folder: of the task at this step.
+        lines: all examples', as `prediction_line` makes them.
+        task, primary: its name and its primary metric.
+        step: optimizer step.
+        computed: what `NamedMeans` of the examples' values computes.
+    """
+    write_lines(folder / "predictions.jsonl", lines)
+    drawn = [line.get("samples", [line]) for line in lines]
+    examples = [example_values([answer["values"] for answer in answers], primary) for answers in drawn]
+    means = {k: v for k, v in computed.items() if not k.endswith("/stderr")}
+    errors = {k.removesuffix("/stderr"): v for k, v in computed.items() if k.endswith("/stderr") and v == v}
+    samples = len(drawn[0])
+    intervals = {
+        name: interval([example[name] for example in examples], mean, errors.get(name), samples)
+        for name, mean in means.items()
+    }
+    summary = {
+        "task": task,
+        "step": step,
+        "n": len(lines),
+        "samples": samples,
+        "metrics": means,
+        "stderr": errors,
+        "ci95": {name: ends for name, ends in intervals.items() if ends is not None},
+        "reasons": dict(Counter(a["reason"] for answers in drawn for a in answers if a["reason"]).most_common()),
+    }
+    write_json(folder / "metrics.json", summary)
+
+
+def interval(values: Sequence[float], mean: float, error: float | None, samples: int) -> tuple[float, float] | None:
+    """Where the mean of a metric is, with 95%; None where nothing is known of its spread.
+
+    Args:
+        values: of the examples, at least one.
+        mean: of ``values``.
+        error: its standard error, over examples; None of one example.
+        samples: completions per example. Of one and with values 0 and 1 the interval is Wilson's.
+    """
+    if samples == 1 and set(values) <= {0.0, 1.0}:
+        return wilson(round(sum(values)), len(values), Z)
+    if error is None:
+        return None
+    low, high = mean - Z * error, mean + Z * error
+    share = all(0 <= value <= 1 for value in values)
+    return (max(low, 0.0), min(high, 1.0)) if share else (low, high)
+
+
+def write_debug(folder: Path, stage: str, step: int, rows: list[dict[str, Any]], means: Mapping[str, float]) -> None:
+    """Write ``<stage>_step_<n>.csv``, a line per completion, and ``<stage>_step_<n>_metrics.txt``.
+
+    Args:
+        folder: of the debug tables.
+        stage: what the files' names begin with.
+        step: optimizer step.
+        rows: column -> value, of each completion.
+        means: the metrics of the evaluation.
+    """
+    out = io.StringIO()
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    # Texts are always in quotes: a bare carriage return would end a line for most readers.
+    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writeheader()
+    writer.writerows(rows)
+    _write_text(folder / f"{stage}_step_{step:06d}.csv", out.getvalue())
+    told = "".join(f"{name}: {means[name]:.4f}\n" for name in DEBUG_METRICS if name in means)
+    _write_text(folder / f"{stage}_step_{step:06d}_metrics.txt", told)
+
+
+def _answer(completion: Completion, score: Score) -> dict[str, Any]:
+    return {
+        "prediction": completion.text,
+        "finished": completion.finished,
+        "tokens": len(completion.tokens),
+        "reason": score.reason,
+        "values": dict(score.values),
+    }
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Whole or not at all; line ends as they are, lone surrogates spelt out."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+    temporary.replace(path)

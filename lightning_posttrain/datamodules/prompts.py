@@ -1,0 +1,124 @@
+"""Rows of a task -> prompts -> steps of prompts. Wiring only."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import lightning as L
+import numpy as np
+
+from ..batching.loader import Source
+from ..batching.prompts import Prompt, PromptList, PromptLoader
+from ..batching.sources import split
+from ..batching.tree import MIN_SHARED
+from ..records.policy import RowReport
+from ..records.sources import read_rows
+from ..tasks.base import Task
+from ..text.render import Renderer
+from ..types import UserError
+from .sft import NEVER_SHARED
+
+
+class PromptDataModule(L.LightningDataModule):
+    """Prompts of a task from a file or the hub, for reinforcement learning.
+
+    Args:
+        path: rows: .jsonl, .json, .csv, .parquet (also .gz), or ``hub:org/name:config:split``.
+        task: turns a raw row into prompt and gold answer.
+        first_examples: only the first so many rows of the file; null = all.
+        max_examples: of those at most this many, drawn by ``seed``; null = all.
+        prompts_per_step: prompts per step over all ranks; each gets ``model.samples_per_prompt`` completions.
+        tokens_per_micro: most distinct tokens on a device at once in learning: the memory bound.
+        max_prompt_tokens: longer prompts are left out (counted and reported); null = none are.
+        max_prompt_quantile: the same for prompts longer than this quantile of all lengths, plus one; null = none are.
+        shuffle: draw a new order every epoch; false = the order of the file.
+        share_prefixes: run tokens with which several rollouts start only once.
+        seed: of the order and the sample.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        task: Task,
+        first_examples: int | None = None,
+        max_examples: int | None = None,
+        prompts_per_step: int = 8,
+        tokens_per_micro: int = 8192,
+        max_prompt_tokens: int | None = None,
+        max_prompt_quantile: float | None = None,
+        shuffle: bool = True,
+        share_prefixes: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if max_prompt_tokens is not None and max_prompt_quantile is not None:
+            raise UserError("give max_prompt_tokens or max_prompt_quantile, not both")
+        if max_prompt_quantile is not None and not 0 < max_prompt_quantile <= 1:
+            raise UserError(f"max_prompt_quantile={max_prompt_quantile}: use a share in (0, 1], such as 0.9")
+        self.path, self.task = path, task
+        self.first_examples, self.max_examples = first_examples, max_examples
+        self.prompts_per_step, self.tokens_per_micro = prompts_per_step, tokens_per_micro
+        self.max_prompt_tokens, self.max_prompt_quantile = max_prompt_tokens, max_prompt_quantile
+        self.shuffle, self.share_prefixes, self.seed = shuffle, share_prefixes, seed
+        self.train_set: Source[Prompt] | None = None
+
+    def setup(self, stage: str) -> None:
+        """Render the prompts with the module's renderer (the Trainer calls this)."""
+        if stage == "fit":
+            module: Any = self.trainer.lightning_module  # type: ignore[union-attr]
+            self.prepare(module.renderer)
+
+    def prepare(self, renderer: Renderer) -> None:
+        """Render all prompts with ``renderer``; a second call does nothing."""
+        if self.train_set is not None:
+            return
+        prompts = []
+        for number, (row, origin) in enumerate(read_rows(self.path, RowReport("error", 0).reject)):
+            if self.first_examples is not None and number >= self.first_examples:
+                break
+            record = self.task.record(row, origin)
+            prompts.append(Prompt(record, np.array(renderer.prompt(record.prompt), np.int32), number))
+        if self.first_examples is not None and len(prompts) < self.first_examples:
+            raise UserError(f"{self.path}: first_examples={self.first_examples}, but there are {len(prompts)} rows")
+        self.train_set = split(PromptList(self._short(prompts)), 0, self.max_examples, self.seed)[0]
+
+    def _short(self, prompts: list[Prompt]) -> list[Prompt]:
+        lengths = np.array([len(p.ids) for p in prompts])
+        most = self.max_prompt_tokens
+        if self.max_prompt_quantile is not None and len(prompts):
+            most = int(np.quantile(lengths, self.max_prompt_quantile)) + 1
+        if most is None or not (lengths > most).any():
+            return prompts
+        kept = [p for p in prompts if len(p.ids) <= most]
+        print(
+            f"{self.path}: {len(prompts) - len(kept)} of {len(prompts)} prompts left out, above {most} tokens",
+            file=sys.stderr,
+        )
+        if not kept:
+            raise UserError(f"{self.path}: every prompt has more than {most} tokens; raise max_prompt_tokens")
+        return kept
+
+    def fingerprints(self) -> dict[str, str]:
+        """Content hash of the prompts, for run.json."""
+        return {} if self.train_set is None else {"train": self.train_set.fingerprint}
+
+    def train_dataloader(self) -> PromptLoader:
+        if self.train_set is None:
+            raise UserError("the data module has not been prepared: call `prepare(renderer)` or fit with a Trainer")
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return PromptLoader(
+            self.train_set,
+            self.prompts_per_step,
+            self.tokens_per_micro,
+            seed=self.seed if self.shuffle else None,
+            rank=rank,
+            world_size=world,
+            min_shared=MIN_SHARED if self.share_prefixes else NEVER_SHARED,
+        )
+
+    def val_dataloader(self) -> list[Any]:
+        """Nothing: a policy is evaluated by what it generates (`GenerationEval`)."""
+        return []
+
+    test_dataloader = val_dataloader

@@ -1,0 +1,296 @@
+"""Group relative policy optimisation: sample groups, score them, and raise what was better than its group.
+
+A batch of the loader is a list of prompts. Its rollouts are made, scored and learned from within one training step, so
+a checkpoint never has to hold any, and a run that is killed in any phase draws the same ones again.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..batching.prompts import Prompt, PromptBatch
+from ..losses.advantage import decoupled_advantages, group_advantages, zero_variance
+from ..losses.correction import importance_weights, off_policy_mask
+from ..losses.kl import bias_corrected, kl_estimate
+from ..losses.objective import Objective, Scope
+from ..losses.ratio import log_ratios
+from ..models.reference import Reference
+from ..ops.policy import policy_logprobs
+from ..ops.ranks import gather, gather_rows
+from ..rollout.ledger import write_step
+from ..rollout.rollouts import Rollout
+from ..rollout.sampler import SamplingParams
+from ..rollout.samplers import KVCacheSampler, Sampler
+from ..tasks.reward import Reward, RewardRunner, totals
+from ..types import MicroBatch, StepBatch, UserError
+from .base import PolicyModule
+from .grpo_spec import AdvantageSpec, EntropySpec, ImportanceSpec, KLSpec
+from .policy_step import PolicyStep, detach, policy_step
+from .rollout_stats import rollout_stats
+
+
+class GRPOModule(PolicyModule):
+    """GRPO and its relatives.
+
+    Args:
+        rewards: what a completion is worth; summed with their weights.
+        samples_per_prompt: completions of each prompt: the group.
+        rollout: how completions are drawn. The same distribution is trained.
+        objective: ratio form, level and normaliser.
+        advantage: from rewards to advantages.
+        kl: penalty for leaving the reference.
+        importance: correction between sampler and trainer; null = none.
+        entropy: bonus, and a mask of decided tokens.
+        inner_epochs: times that a step's rollouts are learned from.
+        minibatches: optimizer steps that share a step's rollouts in each inner epoch.
+        off_policy_threshold: completions with a negative advantage that became less probable than this (nats per
+            token, mean) are left out; null = none are.
+        mask_truncated: leave completions that ran into the length limit out of the loss.
+        refill_rounds: times that prompts whose completions all got the same reward are replaced by others.
+        sampler: draws the completions.
+        ledger: keep every rollout in ``rollouts/`` of the run directory.
+        **policy: see `PolicyModule`.
+    """
+
+    def __init__(
+        self,
+        rewards: list[Reward],
+        samples_per_prompt: int = 8,
+        rollout: SamplingParams = SamplingParams(temperature=1.0),
+        objective: Objective = Objective(),
+        advantage: AdvantageSpec = AdvantageSpec(),
+        kl: KLSpec = KLSpec(),
+        importance: ImportanceSpec | None = None,
+        entropy: EntropySpec = EntropySpec(),
+        inner_epochs: int = 1,
+        minibatches: int = 1,
+        off_policy_threshold: float | None = None,
+        mask_truncated: bool = False,
+        refill_rounds: int = 0,
+        sampler: Sampler | None = None,
+        ledger: bool = True,
+        **policy: Any,
+    ) -> None:
+        super().__init__(**policy)
+        for name, value, least in (
+            ("samples_per_prompt", samples_per_prompt, 2),
+            ("inner_epochs", inner_epochs, 1),
+            ("minibatches", minibatches, 1),
+            ("refill_rounds", refill_rounds, 0),
+        ):
+            if value < least:
+                raise UserError(f"model.{name}={value}: use at least {least}")
+        if rollout.temperature == 0:
+            raise UserError("model.rollout.temperature=0 draws a group of equal completions; use 1.0")
+        if not 0 < entropy.quantile <= 1:
+            raise UserError(f"model.entropy.quantile={entropy.quantile}: use a share in (0, 1]; 1 keeps all tokens")
+        if self.lora is not None and self.lora.dropout:
+            raise UserError(
+                f"model.lora.dropout={self.lora.dropout}: the policy that learns must be the one that drew; use 0"
+            )
+        self.rewards, self.samples_per_prompt, self.rollout = RewardRunner(rewards), samples_per_prompt, rollout
+        self.objective, self.advantage, self.kl = objective, advantage, kl
+        self.importance, self.entropy = importance, entropy
+        self.inner_epochs, self.minibatches = inner_epochs, minibatches
+        self.off_policy_threshold, self.mask_truncated = off_policy_threshold, mask_truncated
+        self.refill_rounds, self.sampler, self.ledger = refill_rounds, sampler or KVCacheSampler(), ledger
+        self.truncation = (rollout.temperature, rollout.top_k, rollout.top_p, rollout.min_p)
+        self.reference: Reference | None = None
+
+    @property
+    def updates_per_batch(self) -> int:  # type: ignore[override]
+        return self.inner_epochs * self.minibatches
+
+    def build(self, dtype: torch.dtype = torch.float32) -> None:
+        super().build(dtype)
+        for module in self.model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0  # an adapter that is trained further may bring some
+        if self.kl.beta:
+            self.reference = Reference(self.model, self.kl.reference)
+
+    # ---- a step ---------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: PromptBatch, batch_idx: int) -> None:  # type: ignore[override]
+        step = self.global_step
+        groups = self.roll_out(batch.prompts)
+        stats = rollout_stats(groups, self.rewards.names)
+        spent = self.refill(groups, batch)
+        rollouts = [r for group in groups for r in group]
+        self.assess(groups)
+        with self.phase("learning"):
+            steps = self.policy_steps(groups, batch)
+            self.annotate(steps)
+            updates = [self.update(s) for _ in range(self.inner_epochs) for s in steps]
+        self.updated = [*steps] * self.inner_epochs
+        if self.ledger:
+            with self.phase("ledger"):
+                self._record(step, rollouts + spent, steps)
+        means = {k: sum(float(u[k]) for u in updates) / len(updates) for k in updates[0]}
+        self.log_dict({f"rollout/{k}": v for k, v in stats.items()}, batch_size=1)
+        self.log("reward", stats["reward"], prog_bar=True, logger=False, batch_size=1)
+        self.log_step({**means, "run_share": sum(r.trained for r in rollouts) / len(rollouts)})
+
+    def roll_out(self, prompts: list[Prompt]) -> list[list[Rollout]]:
+        """Complete and score ``prompts``, each rank its share; every rank gets all groups, in the order given."""
+        mine = prompts[self.global_rank :: self.trainer.world_size]
+        with self.phase("generation"):
+            drawn = self.sampler.generate(
+                self.model,
+                [p.ids.tolist() for p in mine],
+                self.rollout,
+                self.renderer.stop_ids,
+                self.decode,
+                n=self.samples_per_prompt,
+                seed=self.seed,
+                step=self.global_step,
+                keys=[p.key for p in mine],
+            )
+        with self.phase("rewards"):
+            groups = [[Rollout(p, i, c) for i, c in enumerate(cs)] for p, cs in zip(mine, drawn, strict=True)]
+            flat = [r for group in groups for r in group]
+            table = self.rewards.evaluate([(r.prompt.record, r.completion) for r in flat])
+            for rollout, values, total in zip(
+                flat, table.values, totals(table.values, self.rewards.weights), strict=True
+            ):
+                rollout.rewards, rollout.total = values, float(total)
+                rollout.masked = self.mask_truncated and not rollout.completion.finished
+        return gather_rows(groups)
+
+    def refill(self, groups: list[list[Rollout]], batch: PromptBatch) -> list[Rollout]:
+        """Replace groups that teach nothing by groups of other prompts, in place; what was replaced.
+
+        DAPO's dynamic sampling (arXiv:2503.14476, section 3.2).
+        """
+        replaced: list[Rollout] = []
+        for _ in range(self.refill_rounds):
+            idle = np.flatnonzero(zero_variance(_totals(groups))).tolist()
+            fresh = list(islice(batch.spares, len(idle)))
+            if not fresh:
+                break
+            made = self.roll_out(fresh)
+            useful = [g for g, flat in zip(made, zero_variance(_totals(made)), strict=True) if not flat]
+            replaced += [r for g in made if g not in useful for r in g]
+            for place, group in zip(idle, useful, strict=False):
+                replaced += groups[place]
+                groups[place] = group
+        return replaced
+
+    def assess(self, groups: list[list[Rollout]]) -> None:
+        """Give every rollout its advantage."""
+        if self.advantage.decoupled:
+            rewards = np.array([[r.rewards for r in group] for group in groups])
+            advantages = decoupled_advantages(rewards, self.rewards.weights)
+        else:
+            advantages = group_advantages(_totals(groups), self.advantage.scale)
+        for group, row in zip(groups, advantages, strict=True):
+            for rollout, advantage in zip(group, row, strict=True):
+                rollout.advantage = float(advantage)
+
+    def policy_steps(self, groups: list[list[Rollout]], batch: PromptBatch) -> list[PolicyStep]:
+        """The optimizer steps of one inner epoch: whole groups, dealt out in turn."""
+        if len(groups) < self.minibatches:
+            raise UserError(f"model.minibatches={self.minibatches} for {len(groups)} prompts; use fewer")
+        return [
+            policy_step(
+                [r for group in groups[i :: self.minibatches] for r in group],
+                tokens_per_micro=batch.tokens_per_micro,
+                min_shared=batch.min_shared,
+                rank=self.global_rank,
+                world_size=self.trainer.world_size,
+                run_all=bool(self.kl.beta or self.entropy.bonus),
+                epoch=batch.epoch,
+                index=batch.index,
+            ).to(self.device)
+            for i in range(self.minibatches)
+        ]
+
+    @torch.no_grad()
+    def annotate(self, steps: list[PolicyStep]) -> None:
+        """Add what must be known before the first update: log-probs by the policy as it is, and by the reference."""
+        for micro in (m for step in steps for m in step.micros):
+            if self.updates_per_batch > 1 or self.entropy.quantile < 1:
+                old, entropies = policy_logprobs(self.model, micro, self.truncation, self.entropy.quantile < 1)
+                micro.columns["old"] = old
+                if entropies is not None:
+                    micro.columns["decides"] = entropies
+            if self.reference is not None:
+                with self.reference.active():
+                    micro.columns["reference"] = policy_logprobs(self.model, micro, self.truncation)[0]
+        if self.entropy.quantile < 1:
+            for step in steps:
+                _decide(step.micros, 1 - self.entropy.quantile)
+
+    # ---- the loss -------------------------------------------------------------------------------------------------
+
+    def micro_loss(self, micro: MicroBatch, step: StepBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        c, scope = micro.columns, self._scope(micro, step)
+        logps, entropies = policy_logprobs(self.model, micro, self.truncation, bool(self.entropy.bonus))
+        old = c.setdefault("old", logps.detach())
+        known = torch.isfinite(logps) & torch.isfinite(old)  # else the truncation leaves a token out that was drawn
+        logps, old = logps.masked_fill(~known, 0.0), old.masked_fill(~known, 0.0)
+        log_ratio = log_ratios(logps, old)
+        weights = self.objective.weights(scope) * c["counts"] * known
+        decided = weights * c["decides"] if "decides" in c else weights
+        if self.importance is not None:
+            spec = self.importance
+            decided = decided * importance_weights(
+                old, c["sampler"], micro.sequence, micro.num_sequences, spec.mode, spec.level, spec.cap
+            )
+        if self.off_policy_threshold is not None:
+            decided = decided * off_policy_mask(
+                logps, c["sampler"], c["advantage"], micro.sequence, micro.num_sequences, self.off_policy_threshold
+            )
+        loss = (decided * self.objective.terms(logps, log_ratio, c["advantage"], scope)).sum()
+        sums = self.objective.clip_counts(log_ratio, c["advantage"], scope)
+        sums |= {"entropy_estimate": -(logps.detach() * c["counts"]).sum()}
+        if self.kl.beta:
+            kl = kl_estimate(logps, c["reference"].masked_fill(~known, 0.0), self.kl.estimate)
+            sums["kl"] = (kl.detach() * c["counts"]).sum()
+            loss = (
+                loss
+                + self.kl.beta * (weights * (bias_corrected(kl, log_ratio) if self.kl.bias_correction else kl)).sum()
+            )
+        if entropies is not None:
+            mean = (entropies * c["counts"]).sum() / step.num_tokens
+            sums["entropy"] = mean.detach() * step.num_tokens
+            loss = loss - self.entropy.bonus * mean
+        run = step.run_tokens  # type: ignore[attr-defined]
+        gap = (old - c["sampler"]).abs() * known
+        return loss, {**{k: v / run for k, v in sums.items()}, "sampler_gap": gap.sum() / run}
+
+    def _scope(self, micro: MicroBatch, step: StepBatch) -> Scope:
+        micros = len(step.micros) * (self.trainer.world_size if self._trainer else 1)  # every rank has as many
+        totals = step.num_tokens, step.num_sequences, micros, self.rollout.max_new_tokens
+        return Scope(micro.sequence, micro.num_sequences, *totals)
+
+    # ---- the ledger -----------------------------------------------------------------------------------------------
+
+    def _record(self, step: int, rollouts: list[Rollout], steps: list[PolicyStep]) -> None:
+        found = [gather(detach(steps, column)) for column in ("old", "reference")]
+        old, reference = ({k: v for part in parts for k, v in part.items()} for parts in found)
+        for rollout in rollouts:
+            rollout.logprobs, rollout.reference = old.get(rollout.name), reference.get(rollout.name)
+        if self.trainer.is_global_zero:
+            write_step(Path(self.trainer.default_root_dir), step, rollouts, self.rewards.names)
+
+    def teardown(self, stage: str) -> None:
+        self.rewards.close()
+
+
+def _totals(groups: list[list[Rollout]]) -> np.ndarray:
+    return np.array([[r.total for r in group] for group in groups])
+
+
+def _decide(micros: list[MicroBatch], quantile: float) -> None:
+    """Turn entropies into 1 for tokens at or above their quantile over the step and all ranks, else 0."""
+    mine = np.concatenate([m.columns["decides"].float().cpu().numpy() for m in micros])
+    least = float(np.quantile(np.concatenate(gather(mine)), quantile))
+    for micro in micros:
+        micro.columns["decides"] = (micro.columns["decides"] >= least).float()
