@@ -11,8 +11,11 @@ import lightning as L
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from . import env_config
+
 # Imported so that configs can name their classes without the full path.
 from .callbacks.checkpoint import Checkpoints, RunLock, find_resume
+from .callbacks.collapse_guard import CollapseGuard  # noqa: F401
 from .callbacks.export import ModelExport
 from .callbacks.generation import GenerationEval  # noqa: F401
 from .callbacks.initial_validation import InitialValidation
@@ -25,6 +28,7 @@ from .datamodules.sft import SFTDataModule  # noqa: F401
 from .modules.base import PolicyModule
 from .modules.grpo import GRPOModule  # noqa: F401
 from .modules.sft import SFTModule  # noqa: F401
+from .rollout.samplers import ContinuousBatchingSampler, KVCacheSampler  # noqa: F401
 from .tasks import gsm8k_rewards, registry  # noqa: F401
 from .types import UserError
 
@@ -61,7 +65,7 @@ class PosttrainCLI(LightningCLI):
             trainer_defaults={"num_sanity_val_steps": 0, "log_every_n_steps": 10},
             args=args,
             run=run,
-            parser_kwargs={"allow_abbrev": False},  # a shortened key is a misspelt one
+            parser_kwargs={"allow_abbrev": False, "parser_mode": env_config.MODE},  # a shortened key is a misspelt one
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -142,7 +146,8 @@ class PosttrainCLI(LightningCLI):
 
     def _save_config(self, path: Path) -> None:
         parser = self._parser(self.subcommand)
-        parser.save(self.settings, str(path), skip_none=False, overwrite=True, multifile=False)
+        options: dict[str, Any] = {"skip_none": False, "overwrite": True, "multifile": False}
+        parser.save(self.settings, str(path), format=env_config.SAVED, **options)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         """Checkpoints are read as tensors and plain values only."""

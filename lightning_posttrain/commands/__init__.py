@@ -8,6 +8,7 @@ from .arguments import Commands
 from .chat import chat
 from .compare import compare
 from .evaluate_checkpoints import evaluate_checkpoints
+from .experiments import experiments
 from .export import export
 from .prepare import prepare_format, prepare_tokenizer, prepare_word_problems
 from .preview import preview
@@ -28,6 +29,7 @@ COMMANDS: Commands = {
     "compare": compare,
     "report": report,
     "evaluate_checkpoints": evaluate_checkpoints,
+    "experiments": experiments,
     "export": export,
     "tasks": tasks,
 }

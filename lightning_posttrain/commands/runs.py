@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import yaml
-
+from .. import env_config
 from ..types import UserError
 
 if TYPE_CHECKING:
@@ -33,20 +32,12 @@ def fit_args(args: list[str]) -> Iterator[list[str]]:
         for i, word in enumerate(words[:-1]):
             if word not in ("-c", "--config") or not Path(words[i + 1]).is_file():
                 continue
-            config = _yaml(Path(words[i + 1]))
+            config = env_config.load_file(Path(words[i + 1]))
             if any(key in config for key in FIT_ONLY):
                 kept = Path(folder) / f"{i}-config.yaml"
-                kept.write_text(yaml.safe_dump({k: v for k, v in config.items() if k not in FIT_ONLY}))
+                kept.write_text(env_config.save_text({k: v for k, v in config.items() if k not in FIT_ONLY}))
                 words[i + 1] = str(kept)
         yield [*words, "--seed_everything=false"]  # nothing here draws from global generators
-
-
-def _yaml(path: Path) -> dict[str, Any]:
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is no YAML ({' '.join(str(error).split())[:200]}); repair it") from error
-    return config if isinstance(config, dict) else {}
 
 
 def run_folder(run: str) -> Path:

@@ -56,6 +56,8 @@ class PromptDataModule(L.LightningDataModule):
             raise UserError("give max_prompt_tokens or max_prompt_quantile, not both")
         if max_prompt_quantile is not None and not 0 < max_prompt_quantile <= 1:
             raise UserError(f"max_prompt_quantile={max_prompt_quantile}: use a share in (0, 1], such as 0.9")
+        if first_examples is not None and first_examples < 1:
+            raise UserError(f"first_examples={first_examples}: use at least 1, or null for all")
         self.path, self.task = path, task
         self.first_examples, self.max_examples = first_examples, max_examples
         self.prompts_per_step, self.tokens_per_micro = prompts_per_step, tokens_per_micro

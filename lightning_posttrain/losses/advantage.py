@@ -28,6 +28,7 @@ def group_advantages(totals: np.ndarray, scale: Literal["group", "batch", "none"
         centred = centred / (_std(totals) + SMALL)
     elif scale == "batch":
         centred = centred / (_std(totals.reshape(1, -1))[0, 0] + SMALL)
+    centred[zero_variance(totals)] = 0.0  # equal rewards may differ from their mean by rounding
     return np.nan_to_num(centred, nan=0.0)
 
 

@@ -21,6 +21,7 @@ from ..losses.kl import bias_corrected, kl_estimate
 from ..losses.objective import Objective, Scope
 from ..losses.ratio import log_ratios
 from ..models.reference import Reference
+from ..ops.logprobs import weighted_nll
 from ..ops.policy import policy_logprobs
 from ..ops.ranks import gather, gather_rows
 from ..rollout.ledger import write_step
@@ -90,6 +91,11 @@ class GRPOModule(PolicyModule):
             raise UserError("model.rollout.temperature=0 draws a group of equal completions; use 1.0")
         if not 0 < entropy.quantile <= 1:
             raise UserError(f"model.entropy.quantile={entropy.quantile}: use a share in (0, 1]; 1 keeps all tokens")
+        if kl.beta and (rollout.top_k, rollout.top_p, rollout.min_p) != (0, 1.0, 0.0):
+            raise UserError(
+                f"model.kl.beta={kl.beta} with top_k, top_p or min_p in model.rollout: the reference would leave other "
+                "tokens out, and the penalty for them is infinite; sample without them"
+            )
         if self.lora is not None and self.lora.dropout:
             raise UserError(
                 f"model.lora.dropout={self.lora.dropout}: the policy that learns must be the one that drew; use 0"
@@ -195,11 +201,12 @@ class GRPOModule(PolicyModule):
 
     def policy_steps(self, groups: list[list[Rollout]], batch: PromptBatch) -> list[PolicyStep]:
         """The optimizer steps of one inner epoch: whole groups, dealt out in turn."""
-        if len(groups) < self.minibatches:
+        count = min(self.minibatches, len(groups))  # the last step of an epoch may be short
+        if count < self.minibatches and batch.index == 0:
             raise UserError(f"model.minibatches={self.minibatches} for {len(groups)} prompts; use fewer")
         return [
             policy_step(
-                [r for group in groups[i :: self.minibatches] for r in group],
+                [r for group in groups[i::count] for r in group],
                 tokens_per_micro=batch.tokens_per_micro,
                 min_shared=batch.min_shared,
                 rank=self.global_rank,
@@ -208,7 +215,7 @@ class GRPOModule(PolicyModule):
                 epoch=batch.epoch,
                 index=batch.index,
             ).to(self.device)
-            for i in range(self.minibatches)
+            for i in range(count)
         ]
 
     @torch.no_grad()
@@ -231,39 +238,53 @@ class GRPOModule(PolicyModule):
 
     def micro_loss(self, micro: MicroBatch, step: StepBatch) -> tuple[Tensor, dict[str, Tensor]]:
         c, scope = micro.columns, self._scope(micro, step)
+        weights = self.objective.weights(scope) * c["counts"]
+        if self._is_reinforce and "old" not in c:
+            loss, sums = self._reinforce(micro, weights, scope)
+        else:
+            loss, sums = self._surrogate(micro, weights, scope)
+        sums["sampler_gap"] = (c["old"] - c["sampler"]).nan_to_num(posinf=0.0, neginf=0.0).abs().sum()
+        return loss, {name: value / step.run_tokens for name, value in sums.items()}  # type: ignore[attr-defined]
+
+    @property
+    def _is_reinforce(self) -> bool:
+        """Whether nothing but the objective makes the loss, and no update comes before it."""
+        extras = self.kl.beta, self.entropy.bonus, self.entropy.quantile < 1, self.importance, self.off_policy_threshold
+        return self.updates_per_batch == 1 and not any(extras) and self.truncation[1:] == (0, 1.0, 0.0)
+
+    def _reinforce(self, micro: MicroBatch, weights: Tensor, scope: Scope) -> tuple[Tensor, dict[str, Tensor]]:
+        """While no ratio has moved, every objective has the gradient of -A log p, with known weights."""
+        advantage = micro.columns["advantage"]
+        nll, logps = weighted_nll(self.model, micro, weights * advantage, temperature=self.truncation[0])
+        micro.columns["old"] = logps
+        value = (weights * self.objective.terms(logps, torch.zeros_like(logps), advantage, scope)).sum()
+        return value + nll - nll.detach(), {}
+
+    def _surrogate(self, micro: MicroBatch, weights: Tensor, scope: Scope) -> tuple[Tensor, dict[str, Tensor]]:
+        c, tokens = micro.columns, (micro.sequence, micro.num_sequences)
         logps, entropies = policy_logprobs(self.model, micro, self.truncation, bool(self.entropy.bonus))
         old = c.setdefault("old", logps.detach())
         known = torch.isfinite(logps) & torch.isfinite(old)  # else the truncation leaves a token out that was drawn
-        logps, old = logps.masked_fill(~known, 0.0), old.masked_fill(~known, 0.0)
-        log_ratio = log_ratios(logps, old)
-        weights = self.objective.weights(scope) * c["counts"] * known
+        logps, old, sampler = (x.masked_fill(~known, 0.0) for x in (logps, old, c["sampler"]))
+        log_ratio, advantage, weights = log_ratios(logps, old), c["advantage"], weights * known
         decided = weights * c["decides"] if "decides" in c else weights
-        if self.importance is not None:
-            spec = self.importance
-            decided = decided * importance_weights(
-                old, c["sampler"], micro.sequence, micro.num_sequences, spec.mode, spec.level, spec.cap
-            )
+        if (spec := self.importance) is not None:
+            decided = decided * importance_weights(old, sampler, *tokens, spec.mode, spec.level, spec.cap)
         if self.off_policy_threshold is not None:
-            decided = decided * off_policy_mask(
-                logps, c["sampler"], c["advantage"], micro.sequence, micro.num_sequences, self.off_policy_threshold
-            )
-        loss = (decided * self.objective.terms(logps, log_ratio, c["advantage"], scope)).sum()
-        sums = self.objective.clip_counts(log_ratio, c["advantage"], scope)
-        sums |= {"entropy_estimate": -(logps.detach() * c["counts"]).sum()}
+            decided = decided * off_policy_mask(logps, sampler, advantage, *tokens, self.off_policy_threshold)
+        loss = (decided * self.objective.terms(logps, log_ratio, advantage, scope)).sum()
+        sums = self.objective.clip_counts(log_ratio, advantage, scope)
         if self.kl.beta:
-            kl = kl_estimate(logps, c["reference"].masked_fill(~known, 0.0), self.kl.estimate)
+            kl = kl_estimate(logps, c["reference"], self.kl.estimate)
             sums["kl"] = (kl.detach() * c["counts"]).sum()
             loss = (
                 loss
                 + self.kl.beta * (weights * (bias_corrected(kl, log_ratio) if self.kl.bias_correction else kl)).sum()
             )
         if entropies is not None:
-            mean = (entropies * c["counts"]).sum() / step.num_tokens
-            sums["entropy"] = mean.detach() * step.num_tokens
-            loss = loss - self.entropy.bonus * mean
-        run = step.run_tokens  # type: ignore[attr-defined]
-        gap = (old - c["sampler"]).abs() * known
-        return loss, {**{k: v / run for k, v in sums.items()}, "sampler_gap": gap.sum() / run}
+            sums["entropy"] = (entropies.detach() * c["counts"]).sum()
+            loss = loss - self.entropy.bonus * (entropies * c["counts"]).sum() / scope.total_tokens
+        return loss, sums
 
     def _scope(self, micro: MicroBatch, step: StepBatch) -> Scope:
         micros = len(step.micros) * (self.trainer.world_size if self._trainer else 1)  # every rank has as many

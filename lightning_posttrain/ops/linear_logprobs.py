@@ -31,10 +31,16 @@ def linear_logprobs(
 
 
 def linear_nll(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, weights: Tensor, chunk: int | None = None
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    weights: Tensor,
+    chunk: int | None = None,
+    temperature: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Scalar sum(weights * -log p) and the log-probs (M,), the latter without a gradient."""
-    return _WeightedNLL.apply(hidden, weight, bias, targets, weights, chunk, _autocast(hidden))
+    return _WeightedNLL.apply(hidden, weight, bias, targets, weights, temperature, chunk, _autocast(hidden))
 
 
 def rows_per_chunk(vocabulary: int, device: torch.device) -> int:
@@ -178,18 +184,20 @@ class _WeightedNLL(torch.autograd.Function):
         bias: Tensor | None,
         targets: Tensor,
         weights: Tensor,
+        temperature: float,
         chunk: int | None,
         dtype: torch.dtype | None,
     ) -> tuple[Tensor, Tensor]:
         with torch.autocast(hidden.device.type, enabled=False):
-            head = _Head(hidden, weight, bias, 1.0, chunk, dtype)
+            head = _Head(hidden, weight, bias, temperature, chunk, dtype)
             sums = _Gradients(ctx, head, hidden, weight, bias)
             logps = []
             for part in head.parts():
                 logp, delta = head.logprobs(part, targets)
                 logps.append(logp)
                 if sums.any:
-                    sums.add(part, minus_onehot_(delta, targets[part]), weights[part, None].to(delta.dtype))
+                    scale = weights[part, None].to(delta.dtype) / temperature
+                    sums.add(part, minus_onehot_(delta, targets[part]), scale)
         logp = torch.cat(logps)
         ctx.grads = sums.results()
         ctx.mark_non_differentiable(logp)
@@ -199,4 +207,4 @@ class _WeightedNLL(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> Any:
         grads = [None if g is None else g.mul_(grad) for g in ctx.grads]
         del ctx.grads  # they were scaled in place: a second backward must fail, not repeat them
-        return *grads, None, None, None, None
+        return *grads, None, None, None, None, None

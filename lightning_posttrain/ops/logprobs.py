@@ -79,25 +79,26 @@ def token_logprobs(model: nn.Module, micro: MicroBatch, temperature: float = 1.0
 
 
 def weighted_nll(
-    model: nn.Module, micro: MicroBatch, weights: Tensor, chunk: int | None = None
+    model: nn.Module, micro: MicroBatch, weights: Tensor, chunk: int | None = None, temperature: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """sum_i weights_i * -log p_i over the supervised tokens, for weights known beforehand (SFT, pretraining).
+    """sum_i weights_i * -log p_i over the supervised tokens, for weights known beforehand (SFT, REINFORCE).
 
     Equal to ``(weights * -token_logprobs(model, micro)).sum()``; with a plain head its gradient is formed in the
     forward pass, chunk by chunk, so logits are neither stored nor computed twice.
 
     Args:
-        weights: (N,) float.
+        weights: (N,) float, of either sign.
+        temperature: divides the logits.
 
     Returns:
         The scalar loss, and the detached log-probs (N,) in nats.
     """
     head = plain_head(model)
     if head is None:
-        logps = token_logprobs(model, micro, chunk=chunk)
+        logps = token_logprobs(model, micro, temperature, chunk)
         return -(weights * logps).sum(), logps.detach()
     hidden = decode(model, micro)[micro.sources]
     summed = torch.zeros(len(micro.targets), dtype=weights.dtype, device=weights.device)
     summed.index_add_(0, micro.gather, weights)  # a prediction shared by k sequences carries their k weights
-    loss, logps = linear_nll(hidden, head.weight, head.bias, micro.targets, summed, chunk)
+    loss, logps = linear_nll(hidden, head.weight, head.bias, micro.targets, summed, chunk, temperature)
     return loss, logps[micro.gather]

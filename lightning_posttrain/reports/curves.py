@@ -6,9 +6,13 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..types import UserError
 from .scalars import Curve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLUMNS = 3
 DASHES = ("-", "--", ":", "-.")
@@ -61,6 +65,15 @@ def plot_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]], logarithm
                 handles.append(handle)
                 labels.append(label)
     figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)), frameon=False)
+    save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write ``figure`` as a PNG, whole or not at all.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

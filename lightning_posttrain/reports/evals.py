@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ class Evaluation:
     n: int
     metrics: dict[str, float]
     stderr: dict[str, float]
+    ci95: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ def read_evaluation(folder: Path) -> Evaluation:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         metrics = {str(k): float(v) for k, v in found["metrics"].items()}
-        return Evaluation(folder, str(found["task"]), int(found["step"]), int(found["n"]), metrics, found["stderr"])
+        facts = str(found["task"]), int(found["step"]), int(found["n"])
+        ends = {str(k): (float(low), float(high)) for k, (low, high) in found.get("ci95", {}).items()}
+        return Evaluation(folder, *facts, metrics, found["stderr"], ends)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: no evaluation ({error!r}); name a folder that an evaluation wrote") from error
 

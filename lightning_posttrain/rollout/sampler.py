@@ -106,7 +106,7 @@ def generate(
         return uniforms(seed, step, names[row.prompt], row.sample, params.max_new_tokens)
 
     truncation = (params.temperature, params.top_k, params.top_p, params.min_p)
-    with _sampling(model), few_row_linears(model), torch.inference_mode():
+    with eval_mode(model), layout_attention(model), few_row_linears(model), torch.inference_mode():
         decoding = Decoding(model, arrays, params.max_new_tokens, truncation, stops, numbers, max_tokens)
         decoding.run(sorted(rows, key=lambda row: -len(arrays[row.prompt])), max_rows)
     done = [_completion(row, decode_text) for row in rows]
@@ -146,17 +146,26 @@ def _checked(
 
 
 @contextmanager
-def _sampling(model: nn.Module) -> Iterator[None]:
-    """Eval mode and layout attention inside; each module's own mode and the former attention after."""
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside; each module's own mode after."""
     modes = [(module, module.training) for module in model.modules()]
-    before = base_model(model).config._attn_implementation
     model.eval()
     try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def layout_attention(model: nn.Module) -> Iterator[None]:
+    """Layout attention inside; the former attention after."""
+    base = base_model(model)
+    before = base.config._attn_implementation
+    try:
         if before != ATTENTION:
-            use_layout_attention(base_model(model))
+            use_layout_attention(base)
         yield
     finally:
         if before != ATTENTION:
-            base_model(model).set_attn_implementation(before)
-        for module, mode in modes:
-            module.training = mode
+            base.set_attn_implementation(before)

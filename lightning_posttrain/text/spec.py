@@ -18,7 +18,7 @@ class ChatSpec:
     format: Literal["chat", "plain"] = "chat"
     """``chat`` uses the chat template; ``plain`` joins prompt and completion as text."""
     template: str | None = None
-    """Replaces the tokenizer's chat template: ``chatml``, ``tulu``, a ``.jinja`` file or jinja text."""
+    """Replaces the tokenizer's chat template: ``chatml``, ``tulu``, ``tags``, a ``.jinja`` file or jinja text."""
     template_kwargs: dict[str, Any] = field(default_factory=dict)
     """Variables for the template, e.g. ``{enable_thinking: false}``."""
     stop_tokens: list[str] = field(default_factory=list)

@@ -91,7 +91,8 @@ def train_bpe(
     A corpus too small for ``vocab_size`` gives fewer tokens.
 
     Raises:
-        UserError: ``vocab_size`` is below 260 (bytes and special tokens), ``digits`` below 1, or there is no text.
+        UserError: ``vocab_size`` is below 260 (bytes and special tokens) and ``whole``, ``digits`` below 1, a ``whole``
+            text is empty, named twice or not decoded as it is written, or there is no text.
     """
     if digits < 1:
         raise UserError(f"digits is {digits}: a token holds at least 1")
@@ -128,7 +129,11 @@ def train_bpe(
     if not characters:
         raise UserError("the corpus to train a tokenizer on holds no text. Name files with text in `corpus`.")
     tokenizer.add_tokens([AddedToken(t, special=False, normalized=False) for t in whole])
-    return _finish(tokenizer)
+    finished = _finish(tokenizer)
+    for text in whole:  # the decoder takes accented letters for the signs that stand for bytes
+        if (shown := finished.decode([finished.get_vocab()[text]])) != text:
+            raise UserError(f"whole: {text!r} would be decoded as {shown!r}; write it without accented letters.")
+    return finished
 
 
 def _finish(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
@@ -160,6 +165,8 @@ def build_tokenizer(spec: TokenizerSpec) -> PreTrainedTokenizerBase:
             f"tokenizer: source is {spec.source!r} and kind is {spec.kind!r}. Give one: `source` for an existing "
             "tokenizer, or `kind: bpe` or `kind: byte` for a new one."
         )
+    if spec.whole and spec.kind != "bpe":
+        raise UserError(f"tokenizer: whole {spec.whole} needs `kind: bpe`; other tokenizers have the tokens they have")
     if spec.source is not None:
         return load_tokenizer(spec.source, spec.pad_token)
     if spec.pad_token is not None:

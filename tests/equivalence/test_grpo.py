@@ -14,6 +14,7 @@ from lightning_posttrain.modules.grpo import GRPOModule
 from lightning_posttrain.modules.grpo_spec import KLSpec
 from lightning_posttrain.modules.policy_step import PolicyStep, policy_step
 from lightning_posttrain.ops.attention import plain_attention
+from lightning_posttrain.ops.policy import policy_logprobs
 from lightning_posttrain.rollout.rollouts import Rollout
 from lightning_posttrain.rollout.sampler import SamplingParams, generate
 from tests.tinyrun import build_grpo, prompts
@@ -160,6 +161,22 @@ def test_the_first_step_is_reinforce() -> None:
             at = torch.arange(len(rollout.prompt.ids), len(ids))
             (-rollout.advantage * logps[at - 1, ids[at]].sum() / total).backward()
     assert same(grads, {n: p.grad for n, p in module.named_parameters() if p.grad is not None})
+
+
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_the_first_update_may_know_its_weights_beforehand(name: Any, temperature: float) -> None:
+    """The short way of the first update has the loss and the gradient of the long one."""
+    params = SamplingParams(max_new_tokens=8, temperature=temperature)
+    module = built(objective=Objective(name=name), rollout=params)
+    groups = rollouts(module)
+    short = gradients(module, steps(groups))
+    step = steps(groups)
+    for micro in step.micros:
+        micro.columns["old"] = policy_logprobs(module.model, micro, module.truncation)[0].detach()
+    long = gradients(module, step)
+    assert short[0] == pytest.approx(long[0], abs=1e-9)
+    assert same(short[1], long[1])
 
 
 def test_gradients_are_finite_differences() -> None:

@@ -15,6 +15,8 @@ from lightning_posttrain.models.load import LoraSpec
 from lightning_posttrain.modules.grpo import GRPOModule
 from lightning_posttrain.modules.grpo_spec import AdvantageSpec, EntropySpec, ImportanceSpec, KLSpec
 from lightning_posttrain.modules.optim import OptimizerSpec
+from lightning_posttrain.modules.policy_step import policy_step
+from lightning_posttrain.ops.policy import policy_logprobs
 from lightning_posttrain.rollout.ledger import read_steps
 from lightning_posttrain.rollout.rollouts import Rollout
 from lightning_posttrain.rollout.sampler import SamplingParams
@@ -200,6 +202,7 @@ def test_options_change_what_is_learned(options: dict[str, Any], tmp_path: Path)
         ({"rollout": SamplingParams(temperature=0.0)}, "temperature=0"),
         ({"entropy": EntropySpec(quantile=0.0)}, "quantile=0"),
         ({"lora": LoraSpec(dropout=0.1)}, "dropout=0.1"),
+        ({"kl": KLSpec(beta=0.1), "rollout": SamplingParams(temperature=1.0, top_p=0.9)}, "top_p"),
         ({"rewards": []}, "reward"),
         ({"rewards": [Constant(), Constant()]}, "same"),
     ],
@@ -212,6 +215,34 @@ def test_refusals(options: dict[str, Any], message: str) -> None:
 def test_more_minibatches_than_prompts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="minibatches=3"):
         run(tmp_path, minibatches=3)
+
+
+def test_a_short_last_step_makes_fewer_updates(tmp_path: Path) -> None:
+    module = build_grpo(minibatches=4)
+    trainer = trainer_for(tmp_path, [], max_epochs=1)
+    trainer.fit(module, PromptLoader(prompts(), 4, 60))
+    assert trainer.global_step == 4 + 2
+
+
+def test_a_token_outside_the_truncation_has_no_weight() -> None:
+    """Not even in its sequence's importance weight."""
+    params = SamplingParams(max_new_tokens=8, temperature=1.0, top_k=30)
+    spec = ImportanceSpec(mode="truncate", level="sequence", cap=2.0)
+    found = []
+    for importance in (None, spec):
+        module = build_grpo(rollout=params, importance=importance)
+        module.build(torch.float64)
+        rollout = Rollout(prompts(1).prompts[0], 0, Completion(tuple(range(8)), (-3.4,) * 8, "", False), advantage=1.0)
+        place = {"rank": 0, "world_size": 1, "epoch": 0, "index": 0}
+        step = policy_step([rollout], tokens_per_micro=100, min_shared=16, run_all=True, **place)
+        micro = step.micros[0]
+        module._trainer = None
+        logps = policy_logprobs(module.model, micro, module.truncation)[0].detach()
+        assert 0 < int(torch.isfinite(logps).sum()) < 8
+        micro.columns["sampler"] = torch.where(torch.isfinite(logps), logps, -3.4)
+        module.micro_loss(micro, step)[0].backward()
+        found.append(torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None]))
+    assert torch.allclose(found[0], found[1], rtol=1e-6, atol=1e-12)
 
 
 def test_a_failing_reward_names_the_sample(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_no_chat_template():
 
 
 def test_an_unknown_chat_template():
-    with pytest.raises(UserError, match=r"'alpaca' is no built-in format \(chatml, tulu\)"):
+    with pytest.raises(UserError, match=r"'alpaca' is no built-in format \(chatml, tulu, tags\)"):
         renderer_for(chat_template="alpaca")
 
 

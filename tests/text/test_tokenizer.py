@@ -20,6 +20,8 @@ from lightning_posttrain.types import UserError
 
 BYTES = byte_tokenizer()
 BPE = train_bpe(["the cat sat on the mat, 12 times. "] * 50, 300)
+WHOLE = ["<think>", "</think>", "####", "the cat", "答え", "<think>\n"]
+TAGGED = train_bpe(["the cat sat on the mat, 12 times. #### 4 "] * 50, 300, whole=WHOLE)
 
 
 def plain_ids(tokenizer, text):
@@ -95,6 +97,53 @@ def test_a_trained_tokenizer_uses_every_string_and_is_cached(tmp_path):
     (tmp_path / "c.txt").write_text("crocodile\n" * 20, encoding="utf-8")
     assert tokenizer_fingerprint(build_tokenizer(spec)) != tokenizer_fingerprint(first)
     assert len(list((tmp_path / "cache").iterdir())) == 2  # and no temporary folder
+
+
+def test_whole_texts_are_one_token_each_and_text_like_any_other():
+    tokenizer = TAGGED
+    assert len(tokenizer) <= 300
+    assert len(train_bpe(["a cat"] * 9, 266, whole=WHOLE)) == 266  # no room for merges
+    for text in WHOLE:
+        (token,) = plain_ids(tokenizer, text)
+        assert tokenizer.decode([token]) == tokenizer.decode([token], skip_special_tokens=True) == text
+        assert token not in tokenizer.all_special_ids
+    assert len(tokenizer.all_special_ids) == 4
+    text = "<think>\nthe cat</think> a<think>b #### 12答え é"
+    ids = plain_ids(tokenizer, text)
+    assert tokenizer.decode(ids) == tokenizer.decode(ids, skip_special_tokens=True) == text
+    assert ids[:3] == [plain_ids(tokenizer, t)[0] for t in ("<think>\n", "the cat", "</think>")]
+    assert len(plain_ids(BPE, "</think>")) > 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.sampled_from([*WHOLE, "<", "think", " ", "é", "4", "\n"])).map("".join))
+def test_texts_with_whole_ones_in_them_round_trip(text):
+    assert TAGGED.decode(plain_ids(TAGGED, text)) == text
+
+
+def test_whole_texts_are_part_of_the_cached_tokenizers_name(tmp_path):
+    options = {"kind": "bpe", "corpus": corpus(tmp_path), "vocab_size": 300, "cache_dir": str(tmp_path / "cache")}
+    specs = [TokenizerSpec(**options, whole=whole) for whole in ([], ["<a>"], ["<b>"], ["<a>", "<b>"], ["<b>", "<a>"])]
+    made = [tokenizer_fingerprint(build_tokenizer(spec)) for spec in specs]
+    assert len(set(made)) == len(specs) == len(list((tmp_path / "cache").iterdir()))
+    again = build_tokenizer(specs[3])
+    assert tokenizer_fingerprint(again) == made[3]
+    assert [len(plain_ids(again, t)) for t in ("<a>", "<b>", "<c>")] == [1, 1, 3]
+    assert again.decode(plain_ids(again, "<a>1<b>"), skip_special_tokens=True) == "<a>1<b>"
+
+
+@pytest.mark.parametrize(
+    ("whole", "message"),
+    [
+        (["<a>", "<a>"], "different texts, none empty"),
+        (["<a>", ""], "different texts, none empty"),
+        (["<réponse>"], "decoded as"),
+        ([f"<{i}>" for i in range(41)], "vocab_size is 300.*need 301"),
+    ],
+)
+def test_whole_texts_that_make_no_sense(whole, message):
+    with pytest.raises(UserError, match=message):
+        train_bpe(["a cat"], 300, whole=whole)
 
 
 @pytest.mark.parametrize(

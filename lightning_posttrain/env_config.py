@@ -1,0 +1,133 @@
+"""Environment variables in configuration files: ``${NAME:-default}``, or ``${NAME}`` for one that must be set.
+
+Only files given by ``-c`` are read this way, never words of the command line. References are taken out of the text
+before YAML sees it and put back as values, so they work in block and flow style alike and comments may hold any. A
+value that is a reference and nothing else gets the type YAML gives its text (512 is a number, [1, 2] a list), unless
+it stands in quotes; one within a longer text is text. ``$${`` is a plain ``${``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import get_loader, set_dumper, set_loader
+
+from .types import UserError
+
+MODE = "yaml_env"
+"""The parser mode that reads files like this; parsers are made with ``parser_mode=MODE``."""
+SAVED = "yaml_env_saved"
+"""The dump format whose text `MODE` reads back unchanged."""
+
+_REFERENCE = re.compile(r"\$\$\{|\$\{(?!\{)[^{}\n]*\}?")  # `${{` is jinja's
+_NAMED = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?\}")
+_OPEN, _CLOSE = "\ue000", "\ue001"  # private-use characters, which YAML takes as letters
+_HELD = re.compile(f"{_OPEN}([0-9]+)(q?){_CLOSE}")
+
+
+def load_text(text: str, name: str) -> Any:
+    """The value of a YAML text with its references resolved.
+
+    Args:
+        text: of the file.
+        name: of the file, for messages.
+
+    Raises:
+        UserError: a variable is not set, or a reference is misspelt; names file, key and variable.
+        yaml.YAMLError: it is no YAML.
+    """
+    found: list[str] = []
+
+    def hold(match: re.Match[str]) -> str:
+        start, end = match.span()
+        quoted = text[start - 1 : start] in ("'", '"') and text[start - 1] == text[end : end + 1]
+        found.append(match[0])
+        return f"{_OPEN}{len(found) - 1}{'q' * quoted}{_CLOSE}"
+
+    value = _yaml(_REFERENCE.sub(hold, text))
+    return _resolve(value, found, name, "") if found else value
+
+
+def load_file(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file with its references resolved; empty where the file holds something else.
+
+    Raises:
+        UserError: the file cannot be read or is no YAML, or see `load_text`.
+    """
+    try:
+        value = load_text(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); name a YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is no YAML ({' '.join(str(error).split())[:200]}); repair it") from error
+    return value if isinstance(value, dict) else {}
+
+
+def save_text(value: Any) -> str:
+    """YAML that `load_text` reads as ``value``, whatever texts are in it."""
+    return yaml.safe_dump(_escaped(value), default_flow_style=False, allow_unicode=True, sort_keys=False)
+
+
+def _resolve(value: Any, found: list[str], name: str, key: str) -> Any:
+    """``value`` with what was held put back; ``key`` is where it stands, for messages."""
+    if isinstance(value, dict):
+        kept = {k: _HELD.sub(lambda m: found[int(m[1])], k) if isinstance(k, str) else k for k in value}
+        return {kept[k]: _resolve(v, found, name, f"{key}.{kept[k]}".lstrip(".")) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_resolve(v, found, name, f"{key}[{i}]") for i, v in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+    whole = _HELD.fullmatch(value)
+    if whole and not whole[2] and found[int(whole[1])] != "$${":
+        return _typed(_expand(found[int(whole[1])], name, key))
+    return _HELD.sub(lambda m: _expand(found[int(m[1])], name, key), value)
+
+
+def _expand(reference: str, name: str, key: str) -> str:
+    if reference == "$${":
+        return "${"
+    where = f"{name}: {key or 'the whole file'}={reference}"
+    match = _NAMED.fullmatch(reference)
+    if match is None:
+        raise UserError(f"{where}: write ${{NAME}} or ${{NAME:-default}} in one line, or $${{ for a plain ${{")
+    variable, default = match.groups()
+    text = os.environ.get(variable) or default
+    if text is None:
+        raise UserError(f"{where}: {variable} is not set or empty in the environment; set it: export {variable}=...")
+    return text
+
+
+def _typed(text: str) -> Any:
+    """A number, truth value, null or flow list as YAML reads it; anything else stays the text it is."""
+    if text.startswith(("{", "&", "*", "!", "|", ">", "#", "%", "@", "`")) or ": " in text:
+        return text
+    try:
+        value = _yaml(text) if text.strip() else None
+    except yaml.YAMLError:
+        return text
+    return text if isinstance(value, dict) else value
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _escaped(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_escaped(v) for v in value]
+    return value.replace("${", "$${") if isinstance(value, str) else value
+
+
+def _yaml(text: str) -> Any:
+    return get_loader("yaml")(text)
+
+
+def _load(stream: str, path: str = "") -> Any:
+    """jsonargparse's: ``path`` is the name of a file, and empty for anything from the command line."""
+    return load_text(stream, path) if path else _yaml(stream)
+
+
+set_loader(MODE, _load, (yaml.YAMLError,))
+set_dumper(SAVED, save_text)
