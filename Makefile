@@ -4,7 +4,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help quickstart test check format clean
+.PHONY: help quickstart grpo-demo test check format clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -25,6 +25,23 @@ quickstart: .venv/.installed  ## train a tiny model on strict-JSON answers and c
 	@echo
 	@echo "run directory: outputs/quickstart    curves: $(BIN)/tensorboard --logdir outputs/quickstart/tensorboard"
 	@echo "talk to it:    $(BIN)/lightning-posttrain chat --model outputs/quickstart/model"
+
+DEMO := outputs/grpo-demo
+grpo-demo: .venv/.installed  ## reinforcement learning on small word problems, beside as much further SFT (minutes, CPU)
+	$(BIN)/lightning-posttrain prepare word_problems -c configs/quickstart/word_problems.yaml \
+	  --output_dir outputs/data/word_problems --overwrite true
+	$(BIN)/lightning-posttrain fit -c configs/quickstart/grpo_prep.yaml --run.dir $(DEMO)/prep --run.overwrite true
+	$(BIN)/lightning-posttrain fit -c configs/quickstart/grpo.yaml --run.dir $(DEMO)/grpo --run.overwrite true
+	$(BIN)/lightning-posttrain fit -c configs/quickstart/grpo_more_sft.yaml --run.dir $(DEMO)/more-sft \
+	  --run.overwrite true --trainer.max_time "$$($(BIN)/python -c 'import datetime, json; \
+	  print("00:" + str(datetime.timedelta(seconds=int(json.load(open("$(DEMO)/grpo/run.json"))["wall_seconds"]))))')"
+	$(BIN)/lightning-posttrain report $(DEMO)/prep $(DEMO)/grpo $(DEMO)/more-sft --output $(DEMO)/report
+	@echo; echo "supervised training for as long as GRPO took, from the same policy:"
+	$(BIN)/lightning-posttrain compare $(DEMO)/more-sft --limit 0
+	@echo; echo "GRPO, from the policy of prep:"
+	$(BIN)/lightning-posttrain compare $(DEMO)/grpo --limit 2
+	@echo
+	@echo "curves: $(DEMO)/report/curves.png    rollouts: $(DEMO)/report/report.md and $(DEMO)/grpo/rollouts/*.parquet"
 
 test: .venv/.installed  ## the whole test suite (offline, CPU, minutes)
 	$(BIN)/python -m pytest -n 2

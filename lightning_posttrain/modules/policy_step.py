@@ -16,9 +16,9 @@ from ..types import MicroBatch, StepBatch
 
 
 class PolicyStep(StepBatch):
-    """A `StepBatch` of rollouts. ``num_sequences`` counts all of the step's, ``num_tokens`` the tokens of those that are
-    not masked, run or not.
+    """A `StepBatch` of rollouts.
 
+    ``num_sequences`` counts all of the step's, ``num_tokens`` the tokens of those not masked, run or not.
     The micro-batches have these columns, each (N,) float32: ``advantage``; ``sampler`` log-probs; ``counts``, 1 or 0
     for completions that are in the batch but not in the loss; later ``old`` and ``reference`` log-probs and
     ``decides``, 0 for tokens outside an entropy quantile.

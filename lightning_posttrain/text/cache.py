@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +26,9 @@ from .workers import SCHEMA, MakeExample, Row, converted_chunks
 
 FORMAT = 1
 """Part of every key; raised when the files' layout changes."""
+
+ABANDONED = 24 * 3600
+"""Seconds after which an unfinished folder belongs to nobody."""
 
 
 class RowPolicy(Protocol):
@@ -143,6 +148,7 @@ def tokenise(
         dataset = TokenisedDataset(folder)
         policy.load_state_dict(dataset.report)
         return dataset
+    _sweep(folder.parent)
     temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     temporary.mkdir(parents=True)
     try:
@@ -154,6 +160,15 @@ def tokenise(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return TokenisedDataset(folder)
+
+
+def _sweep(cache: Path) -> None:
+    """Remove what killed processes left behind: unfinished folders that nobody has written to for a day."""
+    for left in cache.glob(".*-*"):
+        with suppress(OSError):
+            written = max(path.stat().st_mtime for path in [left, *left.iterdir()])
+            if time.time() - written > ABANDONED:
+                shutil.rmtree(left)
 
 
 def _write(

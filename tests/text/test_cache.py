@@ -1,7 +1,9 @@
 """Tokenised data: the same examples with any number of processes, cached by key, whole or not at all."""
 
 import json
+import os
 import pickle
+import time
 from functools import partial
 
 import numpy as np
@@ -170,6 +172,17 @@ def test_another_process_that_was_first_wins(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "_write", slow)
     assert len(tokenise(rows(5), MAKE, "k", tmp_path)) == 5
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_killed_processes_left_is_removed_after_a_day(tmp_path):
+    for name, age in (("old", 2 * cache.ABANDONED), ("young", 60)):
+        left = tmp_path / f".key-{name}"
+        left.mkdir()
+        (left / "data.arrow").write_bytes(b"half")
+        for path in (left / "data.arrow", left):
+            os.utime(path, (time.time() - age,) * 2)
+    tokenise(rows(5), MAKE, "k", tmp_path)
+    assert sorted(p.name for p in tmp_path.glob(".key-*")) == [".key-young"]
 
 
 def broken(row, origin):
