@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from common_sides import DECODER
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from lightning_posttrain.ops.attention import plain_attention, use_layout_attention
@@ -28,17 +29,7 @@ from lightning_posttrain.rollout.sampler import SamplingParams, generate
 
 VOCAB, SAMPLES, MAX_NEW, MEAN_LENGTH = 32_000, 8, 256, 90
 PROMPT_LENGTHS = (101, 137, 170, 198)
-MODEL = {
-    "vocab_size": VOCAB,
-    "hidden_size": 256,
-    "intermediate_size": 896,
-    "num_hidden_layers": 6,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 4,
-    "max_position_embeddings": 2048,
-    "tie_word_embeddings": True,
-    "pad_token_id": 0,
-}
+MODEL = {**DECODER, "vocab_size": VOCAB, "max_position_embeddings": 2048, "pad_token_id": 0}
 
 
 def ours(model: PreTrainedModel, prompts: list[list[int]], stops: list[int], seed: int) -> list[int]:

@@ -12,29 +12,29 @@ import csv
 import hashlib
 import importlib.metadata
 import json
-import os
-import resource
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
+from common_sides import (
+    DECODER,
+    TRL_COMMON,
+    Meter,
+    answer,
+    lightning_trainer,
+    random_model,
+    read_gsm8k,
+    read_rows,
+    save_model,
+    write_rows,
+)
 
 EXAMPLES_PER_STEP = 8
 LR = 1e-3
-ARCHITECTURE = {
-    "hidden_size": 256,
-    "intermediate_size": 896,
-    "num_hidden_layers": 6,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 4,
-    "vocab_size": 32_768,
-    "max_position_embeddings": 4096,
-    "tie_word_embeddings": True,
-}
+ARCHITECTURE = {**DECODER, "vocab_size": 32_768, "max_position_embeddings": 4096}
 TRL_VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "no_checkpointing": {"gradient_checkpointing": False},
@@ -43,12 +43,6 @@ TRL_VARIANTS: dict[str, dict[str, Any]] = {
 
 
 # ---- rows -------------------------------------------------------------------------------------------------------
-
-
-def gsm8k(data: Path) -> list[dict[str, str]]:
-    """Question -> worked answer."""
-    rows = [json.loads(line) for line in (data / "gsm8k" / "train.jsonl").read_text("utf-8").splitlines()]
-    return [{"prompt": f"Question: {r['question']}\nAnswer:\n", "completion": r["answer"]} for r in rows]
 
 
 def banking77(data: Path) -> list[dict[str, str]]:
@@ -69,27 +63,18 @@ def banking77(data: Path) -> list[dict[str, str]]:
     ]
 
 
-DATASETS = {"gsm8k": gsm8k, "banking77": banking77}
+DATASETS = {"gsm8k": read_gsm8k, "banking77": banking77}
 
 
 def prepare(folder: Path, dataset: str, data: Path, examples: int) -> dict[str, Any]:
     """Write ``rows.jsonl`` (drawn without replacement by a fixed seed) and ``model/`` (random weights, tokenizer)."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     from lightning_posttrain.text.tokenizer import train_bpe
 
     rows = DATASETS[dataset](data)
     tokenizer = train_bpe((text for row in rows for text in row.values()), ARCHITECTURE["vocab_size"])
     order = np.random.default_rng(0).permutation(len(rows))[:examples]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "rows.jsonl").write_text("".join(json.dumps(rows[i]) + "\n" for i in order), "utf-8")
-    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos")}
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("qwen2", **ARCHITECTURE, **ids))
-    model.save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    total, embedding = model.num_parameters(), model.get_input_embeddings().weight.numel()
-    return {"rows": len(order), "tokens": len(tokenizer), "parameters": total, "non_embedding": total - embedding}
+    write_rows(folder, (rows[i] for i in order))
+    return {"rows": len(order), **save_model(folder, random_model(tokenizer, **ARCHITECTURE), tokenizer)}
 
 
 # ---- measuring --------------------------------------------------------------------------------------------------
@@ -107,31 +92,22 @@ def peak() -> dict[str, Any]:
     return {"flops_per_s": best, "threads": torch.get_num_threads(), "torch": torch.__version__}
 
 
-class Meter:
-    """Times after each step, losses, and memory relative to the moment it is made (imports and model are there)."""
+class LossMeter(Meter):
+    """Losses as well."""
 
     def __init__(self) -> None:
-        self.baseline = psutil.Process().memory_info().rss
-        self.times: list[tuple[float, float]] = []
+        super().__init__()
         self.losses: list[float] = []
 
-    def step(self) -> None:
-        self.times.append((time.perf_counter(), time.process_time()))
-
-    def result(self, warmup: int, digest: str) -> dict[str, Any]:
+    def report(self, warmup: int, digest: str) -> dict[str, Any]:
         """``digest`` names the rows as they were tokenised."""
-        peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        steps, cpu = np.diff(np.array(self.times[warmup - 1 :]), axis=0).T
+        result = self.result(warmup)
+        seconds = sum(result.pop("step_seconds"))
         return {
-            "samples_per_s": EXAMPLES_PER_STEP * len(steps) / float(steps.sum()),
-            "step_seconds_median": float(np.median(steps)),
-            "cpu_seconds_per_step": float(cpu.mean()),
-            "steps_timed": len(steps),
+            "samples_per_s": EXAMPLES_PER_STEP * result["steps_timed"] / seconds,
+            **result,
             "first_loss": self.losses[0],
             "last_loss": self.losses[-1],
-            "peak_rss": peak_rss,
-            "baseline_rss": self.baseline,
-            "above_baseline": peak_rss - self.baseline,
             "rows_digest": digest,
         }
 
@@ -185,27 +161,17 @@ def ours(folder: Path, steps: int, warmup: int) -> dict[str, Any]:
 
     module = SFTModule(pretrained=str(folder / "model"), optimizer=OptimizerSpec(lr=LR), chat=ChatSpec(format="plain"))
     module.build()
-    meter = Meter()
+    meter = LossMeter()
     renderer = module.training_renderer()
-    lines = (folder / "rows.jsonl").read_text("utf-8").splitlines()
-    talks = [conversation(json.loads(line), f"rows.jsonl:{i + 1}") for i, line in enumerate(lines)]
+    talks = [conversation(row, f"rows.jsonl:{i + 1}") for i, row in enumerate(read_rows(folder))]
     source = Source((renderer.sequence(talk),) for talk in talks)
     loader = StepLoader(source, EXAMPLES_PER_STEP, tokens_per_micro=16_384, seed=None)
     flops = [useful_flops(step) for step in loader][warmup:steps]
     loader = StepLoader(source, EXAMPLES_PER_STEP, tokens_per_micro=16_384, seed=None)
-    trainer = L.Trainer(
-        accelerator="cpu",
-        max_steps=steps,
-        logger=L.pytorch.loggers.CSVLogger(folder / "logs"),
-        log_every_n_steps=10,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[Watch(), Throughput()],
-    )
+    trainer = lightning_trainer(folder, steps, [Watch(), Throughput()])
     trainer.fit(module, loader)
     digest = digest_of([(s.ids.tolist(), s.supervised.tolist()) for (s,) in source])
-    return meter.result(warmup, digest) | {"useful_flops_per_step": float(np.mean(flops))}
+    return meter.report(warmup, digest) | {"useful_flops_per_step": float(np.mean(flops))}
 
 
 def trl(folder: Path, steps: int, warmup: int, variant: str) -> dict[str, Any]:
@@ -226,31 +192,28 @@ def trl(folder: Path, steps: int, warmup: int, variant: str) -> dict[str, Any]:
 
     model = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
-    meter = Meter()
-    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text("utf-8").splitlines()]
+    meter = LossMeter()
     config = SFTConfig(
         output_dir=str(folder / "trl"),
         per_device_train_batch_size=EXAMPLES_PER_STEP,
         max_steps=steps,
         learning_rate=LR,
-        lr_scheduler_type="cosine",
-        optim="adamw_torch_fused",
         max_length=None,
         train_sampling_strategy="sequential",
-        bf16=False,
-        use_cpu=True,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
+        **TRL_COMMON,
         **TRL_VARIANTS[variant],
     )
     trainer = Recorded(
-        model, config, train_dataset=datasets.Dataset.from_list(rows), processing_class=tokenizer, callbacks=[Watch()]
+        model,
+        config,
+        train_dataset=datasets.Dataset.from_list(read_rows(folder)),
+        processing_class=tokenizer,
+        callbacks=[Watch()],
     )
     seen = trainer.train_dataset
     digest = digest_of([(r["input_ids"], [y != -100 for y in r["labels"]]) for r in seen])
     trainer.train()
-    return meter.result(warmup, digest) | {"version": importlib.metadata.version("trl")}
+    return meter.report(warmup, digest) | {"version": importlib.metadata.version("trl")}
 
 
 def main() -> None:
@@ -263,18 +226,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--warmup", type=int)
     args = parser.parse_args()
-    out = os.dup(1)
-    os.dup2(2, 1)  # trainers print to stdout; the result must stand alone there
-    if args.role == "prepare":
-        result = prepare(args.folder, args.dataset, args.data_dir, args.steps * EXAMPLES_PER_STEP)
-    elif args.role == "peak":
-        result = peak()
-    elif args.role == "ours":
-        result = ours(args.folder, args.steps, args.warmup)
-    else:
-        result = trl(args.folder, args.steps, args.warmup, args.variant)
-    sys.stdout.flush()
-    os.write(out, (json.dumps(result) + "\n").encode())
+    roles: dict[str, Callable[[], dict[str, Any]]] = {
+        "prepare": lambda: prepare(args.folder, args.dataset, args.data_dir, args.steps * EXAMPLES_PER_STEP),
+        "peak": peak,
+        "ours": lambda: ours(args.folder, args.steps, args.warmup),
+        "trl": lambda: trl(args.folder, args.steps, args.warmup, args.variant),
+    }
+    answer(roles[args.role])
 
 
 if __name__ == "__main__":

@@ -12,35 +12,21 @@ loss ends the benchmark. What the numbers mean exactly is in `sft_sides.py`, whi
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
+import common
+
 DATASETS = ("gsm8k", "banking77")
 VARIANTS = ("default", "no_checkpointing", "no_checkpointing_padding_free")
 MAX_LOSS_DIFFERENCE = 1e-4
 KEYS = ("samples_per_s", "step_seconds_median", "cpu_seconds_per_step", "peak_rss", "baseline_rss", "above_baseline")
 
-
-def child(python: str, threads: int | None, role: str, **options: Any) -> dict[str, Any]:
-    """Run one role of `sft_sides.py` in a process of its own; this one stays small, so that it adds no memory."""
-    words = [python, str(HERE / "sft_sides.py"), role]
-    for name, value in options.items():
-        words += [f"--{name.replace('_', '-')}", str(value)]
-    env = dict(os.environ, HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
-    if threads:
-        env["OMP_NUM_THREADS"] = str(threads)
-    done = subprocess.run(words, capture_output=True, text=True, env=env)
-    if done.returncode:
-        sys.exit(f"{' '.join(words)}\n{done.stderr[-3000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+child = partial(common.child, "sft_sides.py")
 
 
 def measure(args: argparse.Namespace, dataset: str, folder: Path) -> dict[str, Any]:
@@ -86,7 +72,7 @@ def first_loss_difference(runs: list[dict[str, Any]]) -> float:
 
 def summary(args: argparse.Namespace, made: dict[str, Any], runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Medians per side, ratios to every TRL variant, and the headline: ours against the best of them."""
-    sides = {name: {k: median(r[k] for r in runs[name]) for k in KEYS} for name in ("ours", *args.variants)}
+    sides = common.medians(runs, ("ours", *args.variants), KEYS)
     ours = sides["ours"]
     peak = median(r["flops_per_s"] for r in runs["peak"])
     flops = runs["ours"][0]["useful_flops_per_step"]
@@ -129,9 +115,8 @@ def table(dataset: str, result: dict[str, Any]) -> str:
         f"{'':32}{'samples/s':>10}{'of peak':>9}{'CPU s/step':>12}{'peak MB':>9}{'above start':>13}",
     ]
     for name, side in result["sides"].items():
-        label = "lightning_posttrain" if name == "ours" else f"TRL {name.replace('_', ' ')}"
         lines.append(
-            f"{label:32.32}{side['samples_per_s']:>10.2f}{side['share_of_peak']:>9.0%}{side['cpu_seconds_per_step']:>12.2f}"
+            f"{common.label(name):32.32}{side['samples_per_s']:>10.2f}{side['share_of_peak']:>9.0%}{side['cpu_seconds_per_step']:>12.2f}"
             f"{side['peak_rss'] / 1e6:>9.0f}{side['above_baseline'] / 1e6:>13.0f}"
         )
     lines.append(
@@ -143,16 +128,10 @@ def table(dataset: str, result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, default=HERE.parent.parent / "shared" / "data")
+    parser = common.arguments(__doc__, "sft_vs_trl.json", VARIANTS)
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=DATASETS)
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS, help="of TRL")
     parser.add_argument("--steps", type=int, default=13, help="optimizer steps of a run")
     parser.add_argument("--warmup", type=int, default=3, help="steps before the clock starts, at least 1")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, help="OMP_NUM_THREADS of every run; PyTorch's own choice by default")
-    parser.add_argument("--trl-python", default=sys.executable, help="interpreter that has TRL, if this one has not")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "sft_vs_trl.json")
     args = parser.parse_args()
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -161,16 +140,8 @@ def main() -> None:
     for dataset, result in results.items():
         print(table(dataset, result))
     first = next(iter(results.values()))["runs"]
-    about = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {first['peak'][0]['threads']} threads",
-        "torch": first["peak"][0]["torch"],
-        "trl": first[args.variants[0]][0]["version"],
-        "steps": args.steps,
-        "warmup": args.warmup,
-        "rounds": args.rounds,
-    }
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps({"about": about, **results}, indent=1) + "\n", "utf-8")
+    about = {"torch": first["peak"][0]["torch"], "trl": first[args.variants[0]][0]["version"]}
+    common.save(args, first["peak"][0]["threads"], about, results)
 
 
 if __name__ == "__main__":

@@ -136,7 +136,8 @@ class PosttrainCLI(LightningCLI):
             extra.append(progress())
             trainer["enable_progress_bar"] = isinstance(extra[-1], ProgressBar)  # else Lightning adds a bar of its own
         if self.subcommand == "fit":
-            extra += [RunFiles(self.run_dir, self._save_config), ModelExport(self.run_dir / "model")]
+            extra.append(ModelExport(self.run_dir / "model"))
+            extra.append(RunFiles(self.run_dir, self._save_config))  # last: "finished" means that all is written
         if self.subcommand == "predict":
             extra.append(PredictionWriter(self.run_dir / "predictions.jsonl"))
         trainer["callbacks"] = [*(trainer.get("callbacks") or []), *extra]

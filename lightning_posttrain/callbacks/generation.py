@@ -96,6 +96,11 @@ class GenerationEval(L.Callback):
         if self.evaluated_at != trainer.global_step:
             self.evaluate(trainer, pl_module)
 
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A run that was killed in its last evaluation is resumed straight to this point."""
+        if self.evaluated_at < 0 and not (self._folder(trainer) / "metrics.json").exists():
+            self.evaluate(trainer, pl_module)
+
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.state.fn == "validate":
             self.evaluate(trainer, pl_module)
@@ -119,18 +124,19 @@ class GenerationEval(L.Callback):
             )
         mine = list(range(trainer.global_rank, len(self.records), trainer.world_size))
         records = [self.records[i] for i in mine]
-        groups = generate(
-            module.model,
-            [module.renderer.prompt(r.prompt) for r in records],
-            self.sampling,
-            module.renderer.stop_ids,
-            module.decode,
-            n=self.samples,
-            seed=self.seed,
-            step=0,  # the same draws at every evaluation: differences are the policy's
-            keys=mine,
-            max_rows=self.max_rows,
-        )
+        with trainer.precision_plugin.forward_context():  # in the numbers that it trains in
+            groups = generate(
+                module.model,
+                [module.renderer.prompt(r.prompt) for r in records],
+                self.sampling,
+                module.renderer.stop_ids,
+                module.decode,
+                n=self.samples,
+                seed=self.seed,
+                step=0,  # the same draws at every evaluation: differences are the policy's
+                keys=mine,
+                max_rows=self.max_rows,
+            )
         scored = [[self.task.score(r, c) for c in group] for r, group in zip(records, groups, strict=True)]
         examples = [example_values([s.values for s in scores], self.task.primary) for scores in scored]
         means = NamedMeans(sorted(examples[0])).to(trainer.strategy.root_device)

@@ -33,6 +33,7 @@ from ..text.tokenizer import TokenizerSpec, build_tokenizer, tokenizer_fingerpri
 from ..types import Message, MicroBatch, StepBatch, UserError
 from .finite import check_finite
 from .optim import OptimizerSpec, ScheduleSpec, build_optimizer, schedule_factor
+from .trainer_checks import batches_of, check_trainer
 
 
 class PolicyModule(L.LightningModule):
@@ -132,21 +133,7 @@ class PolicyModule(L.LightningModule):
 
     def configure_callbacks(self) -> list[L.Callback]:
         """Refuse the Trainer's flags that this loop owns, before Lightning's own check of them."""
-        trainer: Any = self.trainer
-        if trainer.accumulate_grad_batches != 1:
-            raise UserError(
-                "trainer.accumulate_grad_batches belongs to this loop: a batch is a whole optimizer step; "
-                "use data.examples_per_step (batch size) and data.tokens_per_micro (memory) instead"
-            )
-        if trainer.limit_train_batches != 1.0 and not trainer.fast_dev_run:
-            raise UserError(
-                f"trainer.limit_train_batches={trainer.limit_train_batches} (or overfit_batches) cuts epochs short of "
-                "the loader's; use data.max_examples, or trainer.max_steps, instead"
-            )
-        if trainer.gradient_clip_val is not None:
-            raise UserError("trainer.gradient_clip_val belongs to this loop: use model.max_grad_norm instead")
-        if str(trainer.precision) in ("16-mixed", "16-true", "transformer-engine-float16"):
-            raise UserError(f"trainer.precision={trainer.precision} needs loss scaling; use bf16-mixed or bf16-true")
+        check_trainer(self.trainer)
         return []
 
     def configure_optimizers(self) -> Any:
@@ -157,7 +144,7 @@ class PolicyModule(L.LightningModule):
     @property
     def total_steps(self) -> int:
         """Optimizer steps of the whole run."""
-        steps = int(min(self.trainer.estimated_stepping_batches, 1 << 60)) * self.updates_per_batch
+        steps = batches_of(self.trainer) * self.updates_per_batch
         return steps if self.trainer.max_steps < 0 else min(steps, self.trainer.max_steps)
 
     def _apply(self, fn: Any, recurse: bool = True) -> PolicyModule:

@@ -12,7 +12,7 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import accumulate
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any, Literal
 from ..types import UserError
 from .format_data import _write_all
 
-Split = Literal["train", "eval"]
+Split = Literal["train", "eval", "prep"]
 
 NAMES = ("Ann", "Ben", "Eva", "Max", "Mia", "Tom")
 THINGS = ("apples", "books", "cards", "coins", "eggs", "pens")
@@ -63,6 +63,10 @@ class WordProblemSpec:
     working: Literal["results", "columns"] = "results"
     """How a step is worked out: at once (``27+45=72``), or digit by digit from the right
     (``27+45: 7+5=12, 2+4+1=7, 72``), which a small model learns much sooner."""
+    n_prep: int = 0
+    """Rows of a third file, prep.jsonl, solved by someone careless; 0 = no such file. Needs ``working: columns``."""
+    careless: float = 0.6
+    """In prep.jsonl, share of the carried and borrowed ones that are forgotten: every such solution is wrong."""
     seed: int = 7
     """Same seed and spec, same bytes."""
 
@@ -70,12 +74,15 @@ class WordProblemSpec:
         """Raise UserError naming the first field with an impossible value."""
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name == "two_step_prob":
+            if field.name in ("two_step_prob", "careless"):
                 good, wanted = type(value) in (int, float) and 0 <= value <= 1, "a probability from 0 to 1"
             elif field.name == "max_operand":
                 good, wanted = type(value) is int and 5 <= value <= 9999, "a whole number from 5 to 9999"
             elif field.name == "working":
                 good, wanted = value in ("results", "columns"), "results or columns"
+            elif field.name == "n_prep":
+                good = type(value) is int and value >= 0 and (not value or self.working == "columns")
+                wanted = "0, or with working=columns a whole number such as 2000"
             elif field.name == "seed":
                 good, wanted = type(value) is int, "a whole number, such as 7"
             else:
@@ -85,7 +92,7 @@ class WordProblemSpec:
 
 
 def generate(output_dir: Path, spec: WordProblemSpec) -> dict[str, Any]:
-    """Write ``train.jsonl``, ``eval.jsonl`` and ``stats.json`` into ``output_dir``.
+    """Write ``train.jsonl``, ``eval.jsonl``, perhaps ``prep.jsonl``, and ``stats.json`` into ``output_dir``.
 
     Existing files of these names are replaced, and only once all new ones are complete on disk.
 
@@ -96,8 +103,9 @@ def generate(output_dir: Path, spec: WordProblemSpec) -> dict[str, Any]:
         UserError: if the spec is impossible, asks for more rows than there are, or the directory cannot be written.
     """
     spec.check()
-    splits = {"train": make_split(spec, "train"), "eval": make_split(spec, "eval")}
-    stats = {"params": asdict(spec), **{split: _stats(rows) for split, rows in splits.items()}}
+    names: tuple[Split, ...] = ("train", "eval", "prep") if spec.n_prep else ("train", "eval")
+    splits = {split: make_split(spec, split) for split in names}
+    stats: dict[str, Any] = {"params": asdict(spec)} | {split: _stats(rows) for split, rows in splits.items()}
     texts = {f"{split}.jsonl": "".join(json.dumps(row) + "\n" for row in rows) for split, rows in splits.items()}
     texts["stats.json"] = json.dumps(stats, indent=2) + "\n"
     _write_all(Path(output_dir), texts)
@@ -110,7 +118,7 @@ def make_split(spec: WordProblemSpec, split: Split) -> list[dict[str, str]]:
     Raises:
         UserError: there are fewer different questions than rows asked for.
     """
-    count = spec.n_train if split == "train" else spec.n_eval
+    count = {"train": spec.n_train, "eval": spec.n_eval, "prep": spec.n_prep}[split]
     rng = random.Random(f"{spec.seed}/{split}")  # a text seed is hashed by SHA-512, not by the process
     rows: dict[str, dict[str, str]] = {}
     for index in range(count):
@@ -125,7 +133,8 @@ def make_split(spec: WordProblemSpec, split: Split) -> list[dict[str, str]]:
                 f"n_{split}={count}, but with max_operand={spec.max_operand} there are hardly more than {index} "
                 "different questions; raise max_operand or ask for fewer rows"
             )
-        answer = _answer(operations, operands, spec.working)
+        forgets = (lambda: rng.random() < spec.careless) if split == "prep" else None
+        answer = _answer(operations, operands, spec.working, forgets)
         rows[question] = {"id": f"words-{split}-{index:06d}", "question": question, "answer": answer}
     return list(rows.values())
 
@@ -156,31 +165,39 @@ def _question(rng: random.Random, operations: str, operands: Sequence[int]) -> s
     return rng.choice(QUESTIONS[operations]).format(name=name, other=other, things=rng.choice(THINGS), **numbers)
 
 
-def _answer(operations: str, operands: Sequence[int], working: str) -> str:
+def _answer(operations: str, operands: Sequence[int], working: str, forgets: Callable[[], bool] | None = None) -> str:
     """One line per step, then the result: ``34+57=91``, ``91-12=79``, ``#### 79``."""
-    results = _results(operations, operands)
-    steps = zip(results, operations, operands[1:], results[1:], strict=False)
-    lines = []
-    for left, sign, right, result in steps:
-        by_digit = f": {', '.join(_columns(left, sign, right))}, {result}"
-        lines.append(f"{left}{sign}{right}" + (by_digit if working == "columns" else f"={result}"))
-    return "\n".join([*lines, f"#### {results[-1]}"])
+    lines, left = [], operands[0]
+    for sign, right in zip(operations, operands[1:], strict=True):
+        if working == "columns":
+            parts, result = _columns(left, sign, right, forgets)
+            lines.append(f"{left}{sign}{right}: {', '.join(parts)}, {result}")
+        else:
+            result = left + right if sign == "+" else left - right
+            lines.append(f"{left}{sign}{right}={result}")
+        left = result
+    return "\n".join([*lines, f"#### {left}"])
 
 
-def _columns(left: int, sign: str, right: int) -> list[str]:
-    """The sums or differences of the digits from the right, with what is carried or borrowed: ``7+5=12, 2+4+1=7``."""
-    parts, carried = [], 0
+def _columns(left: int, sign: str, right: int, forgets: Callable[[], bool] | None) -> tuple[list[str], int]:
+    """Sums or differences of the digits from the right (``7+5=12``, ``2+4+1=7``), and the result.
+
+    ``forgets`` says of each one that should be carried or borrowed whether it is lost.
+    """
+    parts, result, carried, place = [], 0, 0, 1
     while left or right:
         (left, x), (right, y) = divmod(left, 10), divmod(right, 10)
+        borrows = sign == "-" and x - carried < y and left > 0
+        x += 10 * borrows
         value = x + y + carried if sign == "+" else x - y - carried
-        if value < 0:
-            x, value = x + 10, value + 10
-            borrowed = 1
-        else:
-            borrowed = 0
         parts.append(f"{x}{sign}{y}{f'{sign}1' if carried else ''}={value}")
-        carried = value // 10 if sign == "+" else borrowed
-    return parts
+        last = not left and not right
+        result += place * (value if last else value % 10)
+        carried = int(borrows) if sign == "-" else value // 10
+        if carried and forgets is not None and forgets():
+            carried = 0
+        place *= 10
+    return parts, result
 
 
 def _stats(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:

@@ -53,6 +53,16 @@ def test_it_runs_at_the_start_every_n_steps_and_at_the_end(config, tmp_path):
         assert sum(summary["reasons"].values()) == 4  # an untrained model is wrong, and says why, each time
 
 
+def test_a_last_evaluation_that_was_cut_short_is_made_up_for(config, tmp_path):
+    assert main(["fit", "-c", str(config)]) == 0
+    last = tmp_path / "run" / "eval" / "step_000003" / "gsm8k"
+    before = (last / "predictions.jsonl").read_bytes()
+    (last / "metrics.json").unlink()
+    assert main(["fit", "-c", str(config), "--run.resume", "true"]) == 0
+    assert (last / "metrics.json").exists()
+    assert (last / "predictions.jsonl").read_bytes() == before
+
+
 def test_validate_evaluates_once(config, tmp_path):
     assert main(["validate", "-c", str(config), "--run.dir", str(tmp_path / "v")]) == 0
     assert [p.name for p in (tmp_path / "v" / "eval").iterdir()] == ["step_000000"]
