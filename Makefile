@@ -34,7 +34,7 @@ grpo-demo: .venv/.installed  ## reinforcement learning on small word problems, b
 	$(BIN)/lightning-posttrain fit -c configs/quickstart/grpo.yaml --run.dir $(DEMO)/grpo --run.overwrite true
 	$(BIN)/lightning-posttrain fit -c configs/quickstart/grpo_more_sft.yaml --run.dir $(DEMO)/more-sft \
 	  --run.overwrite true --trainer.max_time "$$($(BIN)/python -c 'import datetime, json; \
-	  print("00:" + str(datetime.timedelta(seconds=int(json.load(open("$(DEMO)/grpo/run.json"))["wall_seconds"]))))')"
+	  print("00:0" + str(datetime.timedelta(seconds=int(json.load(open("$(DEMO)/grpo/run.json"))["wall_seconds"]))))')"
 	$(BIN)/lightning-posttrain report $(DEMO)/prep $(DEMO)/grpo $(DEMO)/more-sft --output $(DEMO)/report
 	@echo; echo "supervised training for as long as GRPO took, from the same policy:"
 	$(BIN)/lightning-posttrain compare $(DEMO)/more-sft --limit 0

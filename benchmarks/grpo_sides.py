@@ -195,7 +195,7 @@ def ours(folder: Path, setting: str, steps: int, seed: int) -> tuple[RolloutMete
     ids = [np.array(module.renderer.prompt(record.prompt), np.int32) for record in records]
     prompts = [Prompt(records[i % PROMPTS], ids[i % PROMPTS], i) for i in range(PROMPTS * steps)]
     trainer = lightning_trainer(folder, steps, [Watch(), Throughput()])
-    trainer.fit(module, PromptLoader(PromptList(prompts), PROMPTS, tokens_per_micro=8192, seed=None))
+    trainer.fit(module, PromptLoader(PromptList(prompts), PROMPTS, tokens_per_micro=2048, seed=None))
     return meter, first
 
 

@@ -149,3 +149,10 @@ def test_the_overview_names_every_command(capsys):
     assert main([]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in ("fit", "predict", "prepare", "preview"))
+
+
+def test_what_lightning_refuses_is_one_message(tiny_config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "-c", str(tiny_config), "--trainer.max_time", "soon"]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "soon" in last

@@ -45,7 +45,7 @@ class KVCacheSampler(Sampler):
     """
 
     def __init__(self, max_rows: int = 128, max_tokens: int = 8192) -> None:
-        self.max_rows, self.max_tokens = max_rows, max_tokens
+        self.limits: dict[str, Any] = {"max_rows": max_rows, "max_tokens": max_tokens}
 
     def generate(
         self,
@@ -54,25 +54,9 @@ class KVCacheSampler(Sampler):
         params: SamplingParams,
         stop_ids: Collection[int],
         decode_text: Callable[[list[int]], str],
-        *,
-        n: int,
-        seed: int,
-        step: int,
-        keys: Sequence[int | str],
+        **draws: Any,
     ) -> list[list[Completion]]:
-        return generate(
-            model,
-            prompts,
-            params,
-            stop_ids,
-            decode_text,
-            n=n,
-            seed=seed,
-            step=step,
-            keys=keys,
-            max_rows=self.max_rows,
-            max_tokens=self.max_tokens,
-        )
+        return generate(model, prompts, params, stop_ids, decode_text, **draws, **self.limits)
 
 
 class ContinuousBatchingSampler(Sampler):

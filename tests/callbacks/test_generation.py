@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -133,6 +134,7 @@ def trainer_at(folder, step=0, rank=0, world=1, loggers=()):
         world_size=world,
         is_global_zero=rank == 0,
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
+        precision_plugin=SimpleNamespace(forward_context=nullcontext),
         callback_metrics={},
         default_root_dir=str(folder),
         loggers=list(loggers),
