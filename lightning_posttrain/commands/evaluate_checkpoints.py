@@ -35,7 +35,7 @@ def evaluate_checkpoints(run: str, *, task: str | None = None, output: str | Non
     cli = read_run(run)
     callbacks = _callbacks(cli, run, task)
     folder = Path(output) if output else Path(run) / "checkpoint_evals"
-    device = torch.device(best_device())
+    device, precision = torch.device(best_device()), str(cli.settings.trainer.precision)
     with device:
         cli.model.build(run_dtype(cli))
     done = set()
@@ -43,7 +43,7 @@ def evaluate_checkpoints(run: str, *, task: str | None = None, output: str | Non
         step = load_checkpoint(cli.model, path)
         done.add(step)
         for callback in callbacks:
-            found = callback.evaluate(_at(step, folder, device), cli.model)  # type: ignore[arg-type]
+            found = callback.evaluate(_at(step, folder, device, precision), cli.model)  # type: ignore[arg-type]
             primary = callback.task.primary
             print(f"step {step}: {callback.task.name}/{primary} {found[primary]:.4f}", flush=True)
     points = [e for e in evaluations(folder) if e.step in done]
@@ -74,9 +74,12 @@ def _callbacks(cli: PosttrainCLI, run: str, task: str | None) -> list[Generation
     return chosen
 
 
-def _at(step: int, folder: Path, device: Any) -> SimpleNamespace:
+def _at(step: int, folder: Path, device: Any, precision: str) -> SimpleNamespace:
     """What an evaluation asks of a Trainer: one process, no loggers, standing at ``step``."""
+    from lightning.pytorch.plugins import MixedPrecision, Precision
+
     return SimpleNamespace(
+        precision_plugin=MixedPrecision("bf16-mixed", device.type) if precision == "bf16-mixed" else Precision(),
         global_step=step,
         global_rank=0,
         world_size=1,
