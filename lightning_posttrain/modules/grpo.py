@@ -211,7 +211,7 @@ class GRPOModule(PolicyModule):
                 min_shared=batch.min_shared,
                 rank=self.global_rank,
                 world_size=self.trainer.world_size,
-                run_all=bool(self.kl.beta or self.entropy.bonus),
+                run_all=bool(self.kl.beta or self.entropy.bonus) or self.entropy.quantile < 1,
                 epoch=batch.epoch,
                 index=batch.index,
             ).to(self.device)
@@ -249,8 +249,9 @@ class GRPOModule(PolicyModule):
     @property
     def _is_reinforce(self) -> bool:
         """Whether nothing but the objective makes the loss, and no update comes before it."""
-        extras = self.kl.beta, self.entropy.bonus, self.entropy.quantile < 1, self.importance, self.off_policy_threshold
-        return self.updates_per_batch == 1 and not any(extras) and self.truncation[1:] == (0, 1.0, 0.0)
+        extras = self.kl.beta, self.entropy.bonus, self.entropy.quantile < 1, self.importance is not None
+        alone = not any(extras) and self.off_policy_threshold is None
+        return self.updates_per_batch == 1 and alone and self.truncation[1:] == (0, 1.0, 0.0)
 
     def _reinforce(self, micro: MicroBatch, weights: Tensor, scope: Scope) -> tuple[Tensor, dict[str, Tensor]]:
         """While no ratio has moved, every objective has the gradient of -A log p, with known weights."""

@@ -52,7 +52,7 @@ def policy_step(
         tokens_per_micro: most distinct tokens in a micro-batch.
         min_shared: shortest common prefix (tokens) worth sharing.
         rank, world_size: this process and how many there are.
-        run_all: whether completions with advantage 0 have a loss too (KL, entropy).
+        run_all: whether completions with advantage 0 matter too (KL, entropy bonus, entropy quantile).
         epoch, index: place of the step in the run.
     """
     counted = [r for r in rollouts if not r.masked]

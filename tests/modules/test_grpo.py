@@ -245,6 +245,18 @@ def test_a_token_outside_the_truncation_has_no_weight() -> None:
     assert torch.allclose(found[0], found[1], rtol=1e-6, atol=1e-12)
 
 
+def test_an_entropy_quantile_is_one_of_all_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups without variance have no gradient, but their tokens count where the quantile is taken."""
+    logged = Logged(monkeypatch)
+    run(tmp_path, rewards=[Constant()], entropy=EntropySpec(quantile=0.5))
+    assert logged["train/run_share"] == [1.0] * 3
+
+
+def test_an_off_policy_threshold_of_zero_is_one() -> None:
+    assert build_grpo()._is_reinforce
+    assert not build_grpo(off_policy_threshold=0.0)._is_reinforce
+
+
 def test_a_failing_reward_names_the_sample(tmp_path: Path) -> None:
     class Broken(Reward):
         name = "broken"
