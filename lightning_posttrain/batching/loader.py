@@ -47,8 +47,10 @@ class EpochLoader(ABC, Generic[Item, Batch]):
     Args:
         source: the items.
         per_step: items per step over all ranks; the last step of an epoch may have fewer.
+        tokens_per_micro: most distinct tokens the decoder sees at once on a rank: the memory bound.
         seed: keys the order together with the epoch; None = the source's order.
         rank, world_size: this process and how many there are.
+        min_shared: shortest common prefix (tokens) worth sharing.
 
     Raises:
         UserError: empty source, or a state that belongs to other data.
@@ -58,7 +60,14 @@ class EpochLoader(ABC, Generic[Item, Batch]):
     """What users call ``per_step``."""
 
     def __init__(
-        self, source: Source[Item], per_step: int, seed: int | None = 0, rank: int = 0, world_size: int = 1
+        self,
+        source: Source[Item],
+        per_step: int,
+        tokens_per_micro: int,
+        seed: int | None = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        min_shared: int = MIN_SHARED,
     ) -> None:
         if len(source) == 0:
             raise UserError("the data set has no examples left to train on; see the skip report above")
@@ -66,6 +75,7 @@ class EpochLoader(ABC, Generic[Item, Batch]):
             raise UserError(f"{self.per_step_name}={per_step} is fewer than the {world_size} ranks; raise it")
         self.source, self.per_step, self.seed = source, per_step, seed
         self.rank, self.world_size = rank, world_size
+        self.tokens_per_micro, self.min_shared = tokens_per_micro, min_shared
         self.epoch, self.position = 0, 0
 
     @abstractmethod
@@ -125,28 +135,9 @@ class EpochLoader(ABC, Generic[Item, Batch]):
 
 
 class StepLoader(EpochLoader[Example, StepBatch]):
-    """Yields `StepBatch`es.
-
-    Args:
-        source, examples_per_step, seed, rank, world_size: see `EpochLoader`.
-        tokens_per_micro: most distinct tokens the decoder sees at once on a rank: the memory bound.
-        min_shared: shortest common prefix (tokens) worth sharing.
-    """
+    """Yields `StepBatch`es."""
 
     per_step_name = "examples_per_step"
-
-    def __init__(
-        self,
-        source: ExampleSource,
-        examples_per_step: int,
-        tokens_per_micro: int,
-        seed: int | None = 0,
-        rank: int = 0,
-        world_size: int = 1,
-        min_shared: int = MIN_SHARED,
-    ) -> None:
-        super().__init__(source, examples_per_step, seed, rank, world_size)
-        self.tokens_per_micro, self.min_shared = tokens_per_micro, min_shared
 
     def build(self, items: list[Example], epoch: int = 0, index: int = 0) -> StepBatch:
         mine = cut_step(items, self.tokens_per_micro, self.world_size, self.min_shared)[self.rank]

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..types import Record
-from .loader import EpochLoader, Source
-from .tree import MIN_SHARED
+from .loader import EpochLoader
 
 
 @dataclass(frozen=True)
@@ -75,27 +74,9 @@ class PromptBatch:
 
 
 class PromptLoader(EpochLoader[Prompt, PromptBatch]):
-    """Yields `PromptBatch`es.
-
-    Args:
-        source, prompts_per_step, seed, rank, world_size: see `EpochLoader`.
-        tokens_per_micro, min_shared: handed on.
-    """
+    """Yields `PromptBatch`es, which take ``tokens_per_micro`` and ``min_shared`` along."""
 
     per_step_name = "prompts_per_step"
-
-    def __init__(
-        self,
-        source: Source[Prompt],
-        prompts_per_step: int,
-        tokens_per_micro: int,
-        seed: int | None = 0,
-        rank: int = 0,
-        world_size: int = 1,
-        min_shared: int = MIN_SHARED,
-    ) -> None:
-        super().__init__(source, prompts_per_step, seed, rank, world_size)
-        self.tokens_per_micro, self.min_shared = tokens_per_micro, min_shared
 
     def build(self, items: list[Prompt], epoch: int = 0, index: int = 0) -> PromptBatch:
         spares = self._spares({p.key for p in items}, epoch, index)
