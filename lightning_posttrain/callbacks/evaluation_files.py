@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..metrics.pass_at_k import pass_at_k, wilson
+from ..records.files import write_text
 from ..tasks.base import Score
 from ..types import Completion, Record, UserError
 from .run_files import write_json, write_lines
@@ -127,9 +127,9 @@ def write_debug(folder: Path, stage: str, step: int, rows: list[dict[str, Any]],
     writer = csv.DictWriter(out, columns, restval="", lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writeheader()
     writer.writerows(rows)
-    _write_text(folder / f"{stage}_step_{step:06d}.csv", out.getvalue())
+    write_text(folder / f"{stage}_step_{step:06d}.csv", out.getvalue())
     told = "".join(f"{name}: {means[name]:.4f}\n" for name in DEBUG_METRICS if name in means)
-    _write_text(folder / f"{stage}_step_{step:06d}_metrics.txt", told)
+    write_text(folder / f"{stage}_step_{step:06d}_metrics.txt", told)
 
 
 def _answer(completion: Completion, score: Score) -> dict[str, Any]:
@@ -140,11 +140,3 @@ def _answer(completion: Completion, score: Score) -> dict[str, Any]:
         "reason": score.reason,
         "values": dict(score.values),
     }
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Whole or not at all; line ends as they are, lone surrogates spelt out."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
-    temporary.replace(path)

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from ..metrics.means import NamedMeans
+from ..ops.ranks import gather_rows
 from ..records.sources import read_rows
 from ..rollout.sampler import SamplingParams, generate
 from ..tasks.base import Score, Task
 from ..types import Completion, Record, UserError
 from .cadence import passed
 from .evaluation_files import example_values, prediction_line, write_debug, write_evaluation
-from .run_files import gather_rows
 
 
 class GenerationEval(L.Callback):
@@ -145,8 +145,8 @@ class GenerationEval(L.Callback):
         computed = {k: float(v) for k, v in means.compute().items()}
         values = {k: v for k, v in computed.items() if not k.endswith("/stderr")}
         together = list(zip(records, groups, scored, strict=True))
-        lines = gather_rows(trainer, [prediction_line(*one) for one in together])
-        tables = gather_rows(trainer, [self._table(*one) for one in together]) if self.debug else []
+        lines = gather_rows([prediction_line(*one) for one in together])
+        tables = gather_rows([self._table(*one) for one in together]) if self.debug else []
         if trainer.is_global_zero:
             write_evaluation(self._folder(trainer), lines, self.task.name, self.task.primary, step, computed)
             rows = [row for table in tables for row in table]

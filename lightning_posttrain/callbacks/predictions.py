@@ -7,7 +7,8 @@ from typing import Any
 
 import lightning as L
 
-from .run_files import gather_rows, write_lines
+from ..ops.ranks import gather_rows
+from .run_files import write_lines
 
 
 class PredictionWriter(L.Callback):
@@ -27,7 +28,7 @@ class PredictionWriter(L.Callback):
         self.lines += outputs
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        lines = gather_rows(trainer, self.lines)
+        lines = gather_rows(self.lines)
         if not trainer.is_global_zero:
             return
         write_lines(self.path, lines)

@@ -15,6 +15,8 @@ from typing import Any
 import lightning as L
 import torch
 
+from ..records.files import write_text
+
 PACKAGES = ("lightning-posttrain", "torch", "lightning", "transformers", "peft", "bitsandbytes", "torchmetrics")
 
 
@@ -72,32 +74,12 @@ class RunFiles(L.Callback):
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
     """JSON lines, ASCII only: a lone surrogate in a model's answer must not stop a run."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{path.name}")
-    with temporary.open("w", encoding="ascii") as file:
-        for line in lines:
-            file.write(json.dumps(line, ensure_ascii=True) + "\n")
-    temporary.replace(path)
-
-
-def gather_rows(trainer: L.Trainer, items: list[Any]) -> list[Any]:
-    """Items of all ranks, interleaved back into the order of the rows."""
-    if trainer.world_size == 1:
-        return items
-    import torch.distributed as dist
-
-    parts: list[list[Any]] = [[] for _ in range(trainer.world_size)]
-    dist.all_gather_object(parts, items)
-    longest = max(map(len, parts))
-    return [part[i] for i in range(longest) for part in parts if i < len(part)]
+    write_text(path, "".join(json.dumps(line, ensure_ascii=True) + "\n" for line in lines))
 
 
 def package_versions() -> dict[str, str]:

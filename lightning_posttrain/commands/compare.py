@@ -123,7 +123,8 @@ def _verdict(answer: Answer) -> str:
 
 
 def _write(path: Path, told: list[MetricRow], shown: dict[str, list[Pair]]) -> None:
-    from ..reports.tables import as_csv, as_markdown, number, write_text
+    from ..records.files import write_text
+    from ..reports.tables import as_csv, as_markdown, number
 
     answers = [
         (task, p.id, p.prompt, p.gold, *(x for a in (p.base, p.tuned) for x in (a.text, a.right, a.reason)))

@@ -25,9 +25,10 @@ def evaluate_checkpoints(run: str, *, task: str | None = None, output: str | Non
     """
     import torch
 
+    from ..records.files import write_text
     from ..reports.curves import plot_curves
     from ..reports.evals import evaluations
-    from ..reports.tables import as_csv, write_text
+    from ..reports.tables import as_csv
     from .runs import best_device, checkpoints, load_checkpoint, quiet_loading, read_run, run_dtype
 
     quiet_loading()

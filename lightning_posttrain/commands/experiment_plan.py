@@ -168,7 +168,7 @@ def _note(run: Run) -> dict[str, Any]:
 
 def write_note(run: Run) -> None:
     """Say in the run directory what the run is made with."""
-    from ..reports.tables import write_text
+    from ..records.files import write_text
 
     if run.command != "traces":  # which keeps account of itself
         write_text(run.place / NOTE, json.dumps(_note(run), indent=2) + "\n")

@@ -22,10 +22,11 @@ def report(*runs: str, output: str, all_curves: bool = False) -> None:
         output: folder for the three files; those of an earlier report are replaced.
         all_curves: also plot what only concerns speed and memory (``perf/``, ``seconds``).
     """
+    from ..records.files import write_text
     from ..reports.curves import plot_curves
     from ..reports.rollouts import rollout_section
     from ..reports.scalars import read_curves
-    from ..reports.tables import as_csv, as_markdown, number, write_text
+    from ..reports.tables import as_csv, as_markdown, number
 
     found = [read_curves(run) for run in runs]
     names = [run.name for run in found]

@@ -17,7 +17,7 @@ from ..records.sources import read_rows
 from ..tasks.base import Task
 from ..text.render import Renderer
 from ..types import UserError
-from .sft import NEVER_SHARED
+from .sft import NEVER_SHARED, first_rows
 
 
 class PromptDataModule(L.LightningDataModule):
@@ -56,8 +56,6 @@ class PromptDataModule(L.LightningDataModule):
             raise UserError("give max_prompt_tokens or max_prompt_quantile, not both")
         if max_prompt_quantile is not None and not 0 < max_prompt_quantile <= 1:
             raise UserError(f"max_prompt_quantile={max_prompt_quantile}: use a share in (0, 1], such as 0.9")
-        if first_examples is not None and first_examples < 1:
-            raise UserError(f"first_examples={first_examples}: use at least 1, or null for all")
         self.path, self.task = path, task
         self.first_examples, self.max_examples = first_examples, max_examples
         self.prompts_per_step, self.tokens_per_micro = prompts_per_step, tokens_per_micro
@@ -75,14 +73,11 @@ class PromptDataModule(L.LightningDataModule):
         """Render all prompts with ``renderer``; a second call does nothing."""
         if self.train_set is not None:
             return
+        rows = first_rows(self.path, read_rows(self.path, RowReport("error", 0).reject), self.first_examples)
         prompts = []
-        for number, (row, origin) in enumerate(read_rows(self.path, RowReport("error", 0).reject)):
-            if self.first_examples is not None and number >= self.first_examples:
-                break
+        for number, (row, origin) in enumerate(rows):
             record = self.task.record(row, origin)
             prompts.append(Prompt(record, np.array(renderer.prompt(record.prompt), np.int32), number))
-        if self.first_examples is not None and len(prompts) < self.first_examples:
-            raise UserError(f"{self.path}: first_examples={self.first_examples}, but there are {len(prompts)} rows")
         self.train_set = split(PromptList(self._short(prompts)), 0, self.max_examples, self.seed)[0]
 
     def _short(self, prompts: list[Prompt]) -> list[Prompt]:

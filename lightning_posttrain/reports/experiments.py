@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..records.files import write_text
 from ..types import UserError
 from .curves import COLUMNS, DASHES, save_figure
 from .evals import Evaluation
-from .tables import as_csv, as_markdown, number, write_text
+from .tables import as_csv, as_markdown, number
 
 
 @dataclass(frozen=True)
