@@ -23,9 +23,11 @@ from .callbacks.predictions import PredictionWriter
 from .callbacks.progress import ProgressBar, progress
 from .callbacks.run_files import RunFiles
 from .callbacks.throughput import Throughput
+from .datamodules.preferences import PreferenceDataModule  # noqa: F401
 from .datamodules.prompts import PromptDataModule  # noqa: F401
 from .datamodules.sft import SFTDataModule  # noqa: F401
 from .modules.base import PolicyModule
+from .modules.dpo import DPOModule  # noqa: F401
 from .modules.grpo import GRPOModule  # noqa: F401
 from .modules.sft import SFTModule  # noqa: F401
 from .rollout.samplers import ContinuousBatchingSampler, KVCacheSampler  # noqa: F401
@@ -166,7 +168,8 @@ def corpus_from_data(config: Any) -> None:
     tokenizer = config.model.init_args.get("tokenizer")
     if tokenizer is not None and tokenizer.kind == "bpe" and not tokenizer.corpus:
         data = config.data.init_args
-        tokenizer.corpus = [str(data.get("traces_file") or data.path)]
+        parts = [part.path for part in data.get("mix") or []]
+        tokenizer.corpus = [str(path) for path in parts or [data.get("traces_file") or data.path]]
 
 
 def load_run(args: list[str]) -> tuple[PolicyModule, L.LightningDataModule]:

@@ -44,6 +44,18 @@ class Conversation:
 
 
 @dataclass(frozen=True, slots=True)
+class Preference:
+    """Two ways to go on from the same messages, the better one first; both end with an assistant's turn."""
+
+    prompt: tuple[Message, ...]
+    chosen: tuple[Message, ...]
+    rejected: tuple[Message, ...]
+    id: str
+    origin: str
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One problem of a task: the prompt to answer, the gold answer as text, and what the scorer needs (``meta``)."""
 
@@ -67,12 +79,14 @@ class Sequence:
         supervised: (T,) bool.
         id: identifier of the example, for messages and predictions.
         origin: ``file:line`` of the raw row.
+        columns: what else a loss knows of the supervised tokens, such as advantages: name -> (N,) float32.
     """
 
     ids: np.ndarray
     supervised: np.ndarray
     id: str = ""
     origin: str = ""
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 Example = tuple[Sequence, ...]
@@ -127,7 +141,7 @@ class MicroBatch:
         examples: examples in this micro-batch; consecutive sequences form an example.
         ids: example id of each sequence, for messages.
         origins: ``file:line`` of each sequence, for messages.
-        columns: what else a loss knows of the supervised tokens, such as advantages: name -> (N,) float32.
+        columns: those of the sequences, joined: name -> (N,) float32.
     """
 
     input_ids: Tensor
@@ -162,6 +176,8 @@ class StepBatch:
     Args:
         micros: this rank's micro-batches; every rank has the same number.
         num_tokens: supervised tokens of the step over all ranks (counted once per sequence).
+        num_tokens_by_place: the same for the first sequence of every example, the second, ...; they add up to it where
+            all examples have as many sequences. Empty where nobody asks.
         num_sequences, num_examples: sequences and examples of the step over all ranks.
         epoch, index: place of the step in the run; ``index`` counts from 0 in each epoch.
         load_seconds: time spent building it.
@@ -176,8 +192,10 @@ class StepBatch:
         epoch: int = 0,
         index: int = 0,
         load_seconds: float = 0.0,
+        num_tokens_by_place: tuple[int, ...] = (),
     ) -> None:
         self.micros = micros
+        self.num_tokens_by_place = num_tokens_by_place
         self.num_tokens, self.num_sequences, self.num_examples = num_tokens, num_sequences, num_examples
         self.epoch, self.index, self.load_seconds = epoch, index, load_seconds
 

@@ -18,6 +18,8 @@ import numpy as np
 from lightning_posttrain.batching.loader import StepLoader
 from lightning_posttrain.batching.prompts import Prompt, PromptList, PromptLoader
 from lightning_posttrain.callbacks.checkpoint import Checkpoints
+from lightning_posttrain.losses.preference_objective import PreferenceObjective
+from lightning_posttrain.modules.dpo import DPOModule
 from lightning_posttrain.modules.grpo import GRPOModule
 from lightning_posttrain.modules.optim import OptimizerSpec, ScheduleSpec
 from lightning_posttrain.modules.sft import SFTModule
@@ -59,6 +61,28 @@ class Rows(list[Example]):
             self.append((Sequence(ids.astype(np.int32), supervised, str(i), f"rows.jsonl:{i + 1}"),))
 
 
+class Pairs(list[Example]):
+    """Random pairs of completions: each two share a prompt, and every second pair the prompt of the one before."""
+
+    def __init__(self, count: int = EXAMPLES, seed: int = 0) -> None:
+        self.fingerprint = f"pairs-{count}-{seed}"
+        rng = np.random.default_rng(seed)
+        for i in range(count):
+            prompt = rng.integers(0, 250, rng.integers(8, 20)) if i % 2 == 0 else prompt  # noqa: F821
+            answers = [rng.integers(0, 250, rng.integers(2, 12)) for _ in range(2)]
+            self.append(
+                tuple(
+                    Sequence(
+                        np.concatenate([prompt, answer]).astype(np.int32),
+                        np.arange(len(prompt) + len(answer)) >= len(prompt),
+                        f"{i}{name}",
+                        f"rows.jsonl:{i + 1}",
+                    )
+                    for name, answer in zip(("", " (rejected)"), answers, strict=True)
+                )
+            )
+
+
 class Record(L.Callback):
     """What every step and every validation saw, in ``lines`` and, given a path, appended to it as it happens."""
 
@@ -73,7 +97,8 @@ class Record(L.Callback):
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         if not trainer.sanity_checking:
-            self._add({"val": trainer.global_step, "nll": float(trainer.callback_metrics["val/nll"]).hex()})
+            seen = trainer.callback_metrics
+            self._add({"val": trainer.global_step, "nll": float(seen.get("val/nll", seen.get("val/loss"))).hex()})
 
     def _add(self, line: dict[str, Any]) -> None:
         self.lines.append(line)
@@ -122,6 +147,18 @@ def build_grpo(**options: Any) -> GRPOModule:
     return GRPOModule(**{**given, **options})
 
 
+def build_dpo(**options: Any) -> DPOModule:
+    """A fresh module; ``loss`` may be a name."""
+    if isinstance(options.get("loss"), str):
+        options["loss"] = PreferenceObjective(options["loss"])
+    given = {
+        "architecture": ARCHITECTURE,
+        "tokenizer": TokenizerSpec(kind="byte"),
+        "schedule": ScheduleSpec(name="constant"),
+    }
+    return DPOModule(**{**given, **options})
+
+
 def trainer_for(folder: Path, callbacks: list[L.Callback], **options: Any) -> L.Trainer:
     """A quiet CPU Trainer that writes in ``folder``."""
     quiet = {"enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0, "logger": False}
@@ -144,18 +181,20 @@ def train(
     tokens_per_micro: int = 60,
     adam_eps: float = 1e-8,
     grpo: bool = False,
+    dpo: bool = False,
     **trainer_options: Any,
 ) -> tuple[list[dict[str, Any]], str]:
     """Run to the end, from scratch or from a checkpoint; returns the record and a digest of the final weights.
 
-    With ``grpo`` the module samples and learns from its own completions of six prompts, two a step.
+    With ``grpo`` the module samples and learns from its own completions of six prompts, two a step; with ``dpo`` it
+    learns from random pairs.
     As one rank of several, the environment must say where the others are. A large ``adam_eps`` keeps the rounding of
     gradients near zero from growing into different weights.
     """
     warnings.filterwarnings("ignore")
     recorder = Record(record)
     saver = Checkpoints(**{"every_n_steps": 1, **(checkpoints or {})})
-    make = build_grpo if grpo else build
+    make: Any = build_grpo if grpo else build_dpo if dpo else build
     model = make(**{"optimizer": OptimizerSpec(lr=1e-2, eps=adam_eps), **(module or {})})
     if world > 1:
         trainer_options |= {"strategy": "ddp", "devices": world}
@@ -164,8 +203,9 @@ def train(
     if grpo:
         trainer.fit(model, PromptLoader(prompts(), 2, tokens_per_micro, **place), ckpt_path=resume)
     else:
-        loaders = [StepLoader(Rows(8, seed=1), 4, 100, seed=None, **place)] if validate else []
-        trainer.fit(model, StepLoader(rows or Rows(), PER_STEP, tokens_per_micro, **place), loaders, ckpt_path=resume)
+        source: Any = Pairs if dpo else Rows
+        loaders = [StepLoader(source(8, seed=1), 4, 100, seed=None, **place)] if validate else []
+        trainer.fit(model, StepLoader(rows or source(), PER_STEP, tokens_per_micro, **place), loaders, ckpt_path=resume)
     return recorder.lines, digest(model)
 
 

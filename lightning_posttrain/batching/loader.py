@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -141,9 +142,11 @@ class StepLoader(EpochLoader[Example, StepBatch]):
 
     def build(self, items: list[Example], epoch: int = 0, index: int = 0) -> StepBatch:
         mine = cut_step(items, self.tokens_per_micro, self.world_size, self.min_shared)[self.rank]
+        tokens = [[int(s.supervised.sum()) for s in example] for example in items]
         return StepBatch(
             micros=[collate(group, self.min_shared) for group in mine],
-            num_tokens=sum(int(s.supervised.sum()) for e in items for s in e),
+            num_tokens=sum(map(sum, tokens)),
+            num_tokens_by_place=tuple(map(sum, zip_longest(*tokens, fillvalue=0))),
             num_sequences=sum(len(e) for e in items),
             num_examples=len(items),
             epoch=epoch,

@@ -86,6 +86,7 @@ def collate(examples: list[Example], min_shared: int = MIN_SHARED) -> MicroBatch
 
     Raises:
         UserError: naming the row with no supervised token.
+        ValueError: sequences with different columns.
     """
     sequences = [s for example in examples for s in example]
     for s in sequences:
@@ -103,6 +104,9 @@ def collate(examples: list[Example], min_shared: int = MIN_SHARED) -> MicroBatch
         sources.append(place[at - 1])
         targets.append(s.ids[at].astype(np.int64))
         owners.append(np.full(len(at), index))
+    names = sequences[0].columns.keys()
+    if any(s.columns.keys() != names for s in sequences):
+        raise ValueError("the sequences of a micro-batch have different columns")
     pairs = (np.concatenate(sources) << 32) | np.concatenate(targets)
     distinct, gather = np.unique(pairs, return_inverse=True)
     input_ids, position_ids = _flat(forest, layout)
@@ -118,6 +122,7 @@ def collate(examples: list[Example], min_shared: int = MIN_SHARED) -> MicroBatch
         examples=len(examples),
         ids=tuple(s.id for s in sequences),
         origins=tuple(s.origin for s in sequences),
+        columns={name: torch.from_numpy(np.concatenate([s.columns[name] for s in sequences])) for name in names},
     )
 
 

@@ -137,7 +137,8 @@ class GenerationEval(L.Callback):
                 keys=mine,
                 max_rows=self.max_rows,
             )
-        scored = [[self.task.score(r, c) for c in group] for r, group in zip(records, groups, strict=True)]
+        flat = iter(self.task.score_all([(r, c) for r, group in zip(records, groups, strict=True) for c in group]))
+        scored = [[next(flat) for _ in group] for group in groups]
         examples = [example_values([s.values for s in scores], self.task.primary) for scores in scored]
         means = NamedMeans(sorted(examples[0])).to(trainer.strategy.root_device)
         for example in examples:

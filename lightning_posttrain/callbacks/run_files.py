@@ -53,6 +53,8 @@ class RunFiles(L.Callback):
             "data": data.fingerprints() if hasattr(data, "fingerprints") else {},
             "wall_seconds": 0.0,
         }
+        if getattr(data, "mixture", None) is not None:
+            self.facts["mixture"] = data.mixture.report()
         self.began = time.perf_counter()
         self._write()
 

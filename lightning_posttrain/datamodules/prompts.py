@@ -9,6 +9,7 @@ import lightning as L
 import numpy as np
 
 from ..batching.loader import Source
+from ..batching.mix import Mixture
 from ..batching.prompts import Prompt, PromptList, PromptLoader
 from ..batching.sources import split
 from ..batching.tree import MIN_SHARED
@@ -17,7 +18,7 @@ from ..records.sources import read_rows
 from ..tasks.base import Task
 from ..text.render import Renderer
 from ..types import UserError
-from .sft import NEVER_SHARED, first_rows
+from .examples import NEVER_SHARED, MixPart, check_mix, first_rows, mixture_of
 
 
 class PromptDataModule(L.LightningDataModule):
@@ -25,7 +26,9 @@ class PromptDataModule(L.LightningDataModule):
 
     Args:
         path: rows: .jsonl, .json, .csv, .parquet (also .gz), or ``hub:org/name:config:split``.
-        task: turns a raw row into prompt and gold answer.
+        task: turns a raw row into prompt and gold answer; parts of a mix may have their own.
+        mix: several sources in place of ``path``, in proportion to their weights; none repeats.
+        mix_examples: prompts of the mix; null = as many as the weights allow.
         first_examples: only the first so many rows of the file; null = all.
         max_examples: of those at most this many, drawn by ``seed``; null = all.
         prompts_per_step: prompts per step over all ranks; each gets ``model.samples_per_prompt`` completions.
@@ -39,8 +42,10 @@ class PromptDataModule(L.LightningDataModule):
 
     def __init__(
         self,
-        path: str,
-        task: Task,
+        path: str | None = None,
+        task: Task | None = None,
+        mix: list[MixPart] | None = None,
+        mix_examples: int | None = None,
         first_examples: int | None = None,
         max_examples: int | None = None,
         prompts_per_step: int = 8,
@@ -56,7 +61,12 @@ class PromptDataModule(L.LightningDataModule):
             raise UserError("give max_prompt_tokens or max_prompt_quantile, not both")
         if max_prompt_quantile is not None and not 0 < max_prompt_quantile <= 1:
             raise UserError(f"max_prompt_quantile={max_prompt_quantile}: use a share in (0, 1], such as 0.9")
-        self.path, self.task = path, task
+        check_mix(mix, path, {"first_examples": first_examples})
+        for part in mix or []:
+            if part.max_repeats > 1:
+                raise UserError(f"mix: {part.path}: max_repeats={part.max_repeats}; prompts repeat by epochs, use 1")
+        self.path, self.task, self.mix, self.mix_examples = path, task, mix, mix_examples
+        self.mixture: Mixture[Any] | None = None
         self.first_examples, self.max_examples = first_examples, max_examples
         self.prompts_per_step, self.tokens_per_micro = prompts_per_step, tokens_per_micro
         self.max_prompt_tokens, self.max_prompt_quantile = max_prompt_tokens, max_prompt_quantile
@@ -73,14 +83,30 @@ class PromptDataModule(L.LightningDataModule):
         """Render all prompts with ``renderer``; a second call does nothing."""
         if self.train_set is not None:
             return
-        rows = first_rows(self.path, read_rows(self.path, RowReport("error", 0).reject), self.first_examples)
-        prompts = []
-        for number, (row, origin) in enumerate(rows):
-            record = self.task.record(row, origin)
-            prompts.append(Prompt(record, np.array(renderer.prompt(record.prompt), np.int32), number))
-        self.train_set = split(PromptList(self._short(prompts)), 0, self.max_examples, self.seed)[0]
+        if self.mix is None:
+            everything: Source[Prompt] = PromptList(self._prompts(self.path, self.task, renderer))
+        else:
+            lists: list[list[Prompt]] = []
+            for part in self.mix:
+                first = lists[-1][-1].key + 1 if lists else 0
+                lists.append(self._prompts(part.path, part.task or self.task, renderer, first))
+            everything = self.mixture = mixture_of(
+                self.mix, [PromptList(x) for x in lists], self.mix_examples, self.seed
+            )
+        self.train_set = split(everything, 0, self.max_examples, self.seed)[0]
 
-    def _short(self, prompts: list[Prompt]) -> list[Prompt]:
+    def _prompts(self, path: str | None, task: Task | None, renderer: Renderer, first: int = 0) -> list[Prompt]:
+        """The prompts of a file; their keys count from ``first``, so that no two of a mix are the same."""
+        if path is None or task is None:
+            raise UserError(f"data.{'path' if path is None else 'task'}=null: name the rows and the task they are of")
+        rows = first_rows(path, read_rows(path, RowReport("error", 0).reject), self.first_examples)
+        prompts = []
+        for number, (row, origin) in enumerate(rows, start=first):
+            record = task.record(row, origin)
+            prompts.append(Prompt(record, np.array(renderer.prompt(record.prompt), np.int32), number))
+        return self._short(path, prompts)
+
+    def _short(self, path: str, prompts: list[Prompt]) -> list[Prompt]:
         lengths = np.array([len(p.ids) for p in prompts])
         most = self.max_prompt_tokens
         if self.max_prompt_quantile is not None and len(prompts):
@@ -88,12 +114,10 @@ class PromptDataModule(L.LightningDataModule):
         if most is None or not (lengths > most).any():
             return prompts
         kept = [p for p in prompts if len(p.ids) <= most]
-        print(
-            f"{self.path}: {len(prompts) - len(kept)} of {len(prompts)} prompts left out, above {most} tokens",
-            file=sys.stderr,
-        )
+        left_out = f"{len(prompts) - len(kept)} of {len(prompts)} prompts left out, above {most} tokens"
+        print(f"{path}: {left_out}", file=sys.stderr)
         if not kept:
-            raise UserError(f"{self.path}: every prompt has more than {most} tokens; raise max_prompt_tokens")
+            raise UserError(f"{path}: every prompt has more than {most} tokens; raise max_prompt_tokens")
         return kept
 
     def fingerprints(self) -> dict[str, str]:

@@ -56,3 +56,13 @@ class Reference:
 
     def _trained(self) -> list[nn.Parameter]:
         return [p for p in self.model.parameters() if p.requires_grad]
+
+
+def without_dropout(model: nn.Module) -> None:
+    """Turn dropout off for good: what policy and reference make of the same tokens is compared.
+
+    An adapter that is trained further may bring some.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0

@@ -220,10 +220,15 @@ class PolicyModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         if self.val_nll.update_called:
-            self.log("val/nll", self.val_nll.compute().float(), prog_bar=True, sync_dist=False)
-            if self.trainer.state.fn == "fit":
-                self.log("step", float(self.global_step))
+            self.log_validation({"nll": self.val_nll.compute().float()}, shown="nll")
             self.val_nll.reset()
+
+    def log_validation(self, values: Mapping[str, Tensor], shown: str) -> None:
+        """Log ``val/<name>``, the same on all ranks; the progress bar shows one of them."""
+        for name, value in values.items():
+            self.log(f"val/{name}", value, prog_bar=name == shown, sync_dist=False)
+        if self.trainer.state.fn == "fit":
+            self.log("step", float(self.global_step))
 
     test_step, on_test_epoch_end = validation_step, on_validation_epoch_end
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..batching.prompts import Prompt, PromptBatch
 from ..losses.advantage import decoupled_advantages, group_advantages, zero_variance
@@ -20,7 +20,7 @@ from ..losses.correction import importance_weights, off_policy_mask
 from ..losses.kl import bias_corrected, kl_estimate
 from ..losses.objective import Objective, Scope
 from ..losses.ratio import log_ratios
-from ..models.reference import Reference
+from ..models.reference import Reference, without_dropout
 from ..ops.logprobs import weighted_nll
 from ..ops.policy import policy_logprobs
 from ..ops.ranks import gather, gather_rows
@@ -115,9 +115,7 @@ class GRPOModule(PolicyModule):
 
     def build(self, dtype: torch.dtype = torch.float32) -> None:
         super().build(dtype)
-        for module in self.model.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0  # an adapter that is trained further may bring some
+        without_dropout(self.model)
         if self.kl.beta:
             self.reference = Reference(self.model, self.kl.reference)
 
@@ -223,7 +221,9 @@ class GRPOModule(PolicyModule):
         """Add what must be known before the first update: log-probs by the policy as it is, and by the reference."""
         for micro in (m for step in steps for m in step.micros):
             if self.updates_per_batch > 1 or self.entropy.quantile < 1:
-                old, entropies = policy_logprobs(self.model, micro, self.truncation, self.entropy.quantile < 1)
+                old, entropies = policy_logprobs(
+                    self.model, micro, self.truncation, "entropy" if self.entropy.quantile < 1 else None
+                )
                 micro.columns["old"] = old
                 if entropies is not None:
                     micro.columns["decides"] = entropies
@@ -263,7 +263,9 @@ class GRPOModule(PolicyModule):
 
     def _surrogate(self, micro: MicroBatch, weights: Tensor, scope: Scope) -> tuple[Tensor, dict[str, Tensor]]:
         c, tokens = micro.columns, (micro.sequence, micro.num_sequences)
-        logps, entropies = policy_logprobs(self.model, micro, self.truncation, bool(self.entropy.bonus))
+        logps, entropies = policy_logprobs(
+            self.model, micro, self.truncation, "entropy" if self.entropy.bonus else None
+        )
         old = c.setdefault("old", logps.detach())
         known = torch.isfinite(logps) & torch.isfinite(old)  # else the truncation leaves a token out that was drawn
         logps, old, sampler = (x.masked_fill(~known, 0.0) for x in (logps, old, c["sampler"]))

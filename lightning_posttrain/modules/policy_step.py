@@ -12,7 +12,7 @@ import torch
 from ..batching.cut import cut_step
 from ..batching.tree import collate
 from ..rollout.rollouts import Rollout
-from ..types import MicroBatch, StepBatch
+from ..types import StepBatch
 
 
 class PolicyStep(StepBatch):
@@ -61,33 +61,17 @@ def policy_step(
     run += idle[: world_size - len(run)]  # each rank needs something to do; what is added has a loss of 0
     for rollout in run:
         rollout.trained = True
-    by_name = {r.name: r for r in run}
     groups = cut_step([(r.sequence,) for r in run], tokens_per_micro, world_size, min_shared)[rank]
-    micros = [collate(group, min_shared) for group in groups]
-    for micro in micros:
-        attach(micro, [by_name[name] for name in micro.ids])
     return PolicyStep(
         rollouts,
         sum(len(r.completion.tokens) for r in run),
-        micros=micros,
+        micros=[collate(group, min_shared) for group in groups],
         num_tokens=max(1, sum(len(r.completion.tokens) for r in counted)),
         num_sequences=len(rollouts),
         num_examples=len({r.prompt.key for r in rollouts}),
         epoch=epoch,
         index=index,
     )
-
-
-def attach(micro: MicroBatch, rollouts: list[Rollout]) -> None:
-    """Give the micro-batch its columns; ``rollouts`` in the order of its sequences."""
-    lengths = torch.tensor([len(r.completion.tokens) for r in rollouts])
-    for name, values in (
-        ("advantage", [r.advantage for r in rollouts]),
-        ("counts", [float(not r.masked) for r in rollouts]),
-    ):
-        micro.columns[name] = torch.tensor(values, dtype=torch.float32).repeat_interleave(lengths)
-    drawn = np.concatenate([np.array(r.completion.logprobs, np.float32) for r in rollouts])
-    micro.columns["sampler"] = torch.from_numpy(drawn)
 
 
 def detach(steps: list[PolicyStep], column: str) -> dict[str, np.ndarray]:

@@ -43,14 +43,14 @@ def conversation(row: Mapping[str, Any], origin: str) -> Conversation:
         used, messages = {"conversations"}, _list(row["conversations"], "conversations", origin, sharegpt=True)
     elif "prompt" in row and "completion" in row:
         used = {"prompt", "completion"}
-        context = _text_or_list(row["prompt"], "prompt", "user", origin)
+        context = text_or_list(row["prompt"], "prompt", "user", origin)
         context = [Message(m.role, m.content, m.train or False) if m.role == "assistant" else m for m in context]
-        messages = context + _text_or_list(row["completion"], "completion", "assistant", origin)
+        messages = context + text_or_list(row["completion"], "completion", "assistant", origin)
     else:
         raise UserError(f"{origin}: the columns are {sorted(map(str, row))}, but one of these is needed: {_ACCEPTED}.")
     _check(messages, origin)
     meta = {key: value for key, value in row.items() if key not in used and key != "id"}
-    return Conversation(tuple(messages), _id(row.get("id"), messages, origin), origin, meta)
+    return Conversation(tuple(messages), row_id(row.get("id"), messages, origin), origin, meta)
 
 
 def check_unique_ids(items: Iterable[_Named]) -> None:
@@ -65,7 +65,8 @@ def check_unique_ids(items: Iterable[_Named]) -> None:
         seen[item.id] = item.origin
 
 
-def _text_or_list(value: Any, name: str, role: str, origin: str) -> list[Message]:
+def text_or_list(value: Any, name: str, role: str, origin: str) -> list[Message]:
+    """A text as one message of ``role``, or a list of messages; ``name`` is the field in errors."""
     return [Message(role, value)] if isinstance(value, str) else _list(value, name, origin)
 
 
@@ -108,7 +109,8 @@ def _check(messages: list[Message], origin: str) -> None:
             raise UserError(f"{origin}: message {i} (assistant) is empty: {message.content!r}. Remove the row.")
 
 
-def _id(value: Any, messages: list[Message], origin: str) -> str:
+def row_id(value: Any, messages: list[Message], origin: str) -> str:
+    """A row's id as text; without one, a hash of its messages."""
     if value is None:
         text = json.dumps([[m.role, m.content, m.train] for m in messages])
         return hashlib.sha256(text.encode()).hexdigest()[:16]

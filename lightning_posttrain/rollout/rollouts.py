@@ -45,7 +45,15 @@ class Rollout:
 
     @property
     def sequence(self) -> Sequence:
-        """Prompt and completion; the completion is supervised, its stop token too: to end is an action."""
+        """Prompt and completion; the completion is supervised, its stop token too: to end is an action.
+
+        Columns: ``advantage``; ``counts``, 1 or 0 for a masked one; ``sampler``, the log-probs it was drawn with.
+        """
         ids = np.concatenate([self.prompt.ids, np.array(self.completion.tokens, np.int32)])
         supervised = np.arange(len(ids)) >= len(self.prompt.ids)
-        return Sequence(ids, supervised, self.name, self.prompt.record.origin)
+        columns = {
+            "advantage": np.full(len(self.completion.tokens), self.advantage, np.float32),
+            "counts": np.full(len(self.completion.tokens), not self.masked, np.float32),
+            "sampler": np.array(self.completion.logprobs, np.float32),
+        }
+        return Sequence(ids, supervised, self.name, self.prompt.record.origin, columns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +48,10 @@ class Task(ABC):
     @abstractmethod
     def score(self, record: Record, completion: Completion) -> Score:
         """Score one completion. Never raises on model output; the same keys for every example of a task."""
+
+    def score_all(self, pairs: Sequence[tuple[Record, Completion]]) -> list[Score]:
+        """Score many; a task that is faster with many at once overrides this."""
+        return [self.score(record, completion) for record, completion in pairs]
 
     def table_row(self, record: Record, completion: Completion, score: Score) -> dict[str, Any] | None:
         """One completion as a row of the debug table, column -> value; None = the task has no such table."""

@@ -50,6 +50,10 @@ class Reward(ABC):
     def __call__(self, record: Record, completion: Completion) -> float | None:
         """The worth of one completion: finite, or None if ``optional``. Depends on its arguments alone."""
 
+    def evaluate(self, pairs: Sequence[tuple[Record, Completion]]) -> Sequence[float | None]:
+        """The worth of many. A reward that is cheaper for many at once overrides this; ``time_limit`` is none then."""
+        return [self(record, completion) for record, completion in pairs]
+
 
 class TaskReward(Reward):
     """A metric of a task as a reward, so that what is trained is what is evaluated.
@@ -77,10 +81,14 @@ class TaskReward(Reward):
         self.name = name or self.value
 
     def __call__(self, record: Record, completion: Completion) -> float:
-        values = self.task.score(record, completion).values
-        if self.value not in values:
-            raise UserError(f"the task {self.task.name} has no metric {self.value!r}; it has {', '.join(values)}")
-        return values[self.value]
+        return self.evaluate([(record, completion)])[0]
+
+    def evaluate(self, pairs: Sequence[tuple[Record, Completion]]) -> list[float]:
+        found = [score.values for score in self.task.score_all(pairs)]
+        for values in found:
+            if self.value not in values:
+                raise UserError(f"the task {self.task.name} has no metric {self.value!r}; it has {', '.join(values)}")
+        return [values[self.value] for values in found]
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,9 +162,14 @@ class RewardRunner:
                 if reward.time_limit is not None
                 for i, pair in enumerate(pairs)
             }
+            together = {k: _together(reward, pairs) for k, reward in enumerate(self.rewards) if _is_batched(reward)}
             for i, pair in enumerate(pairs):
                 for k, reward in enumerate(self.rewards):
-                    outcome = _finished(waiting[i, k], reward) if (i, k) in waiting else _worth(reward, *pair)
+                    outcome: Outcome | None
+                    if k in together:
+                        outcome = together[k][i]
+                    else:
+                        outcome = _finished(waiting[i, k], reward) if (i, k) in waiting else _worth(reward, *pair)
                     timeouts[k] += outcome is None
                     values[i, k], problem = (reward.timeout_score, "") if outcome is None else outcome
                     if problem:
@@ -226,17 +239,39 @@ def _finished(future: Future[Outcome], reward: Reward) -> Outcome | None:
 
 def _worth(reward: Reward, record: Record, completion: Completion) -> Outcome:
     try:
-        value: Any = reward(record, completion)
-        if value is None and reward.optional:
-            return math.nan, ""
-        if value is None:
-            return math.nan, "returned None; a reward that does not apply to every sample sets `optional = True`"
-        if isinstance(value, Real | np.bool_) and math.isfinite(value):
-            return float(value), ""
-        return math.nan, f"returned {repr(value)[:60]}; a reward is one finite number"
+        return _outcome(reward, reward(record, completion))
     except (Exception, SystemExit) as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        return math.nan, f"raised {type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
+        return math.nan, _raised(error)
+
+
+def _is_batched(reward: Reward) -> bool:
+    return reward.time_limit is None and type(reward).evaluate is not Reward.evaluate
+
+
+def _together(reward: Reward, pairs: Sequence[tuple[Record, Completion]]) -> list[Outcome]:
+    """All samples of a reward that takes them at once; a failure is told of the first, as nobody knows whose it is."""
+    try:
+        values = list(reward.evaluate(pairs))
+        if len(values) != len(pairs):
+            return [(math.nan, f"returned {len(values)} numbers for {len(pairs)} samples")] * len(pairs)
+        return [_outcome(reward, value) for value in values]
+    except (Exception, SystemExit) as error:
+        return [(math.nan, _raised(error))] * len(pairs)
+
+
+def _outcome(reward: Reward, value: Any) -> Outcome:
+    if value is None and reward.optional:
+        return math.nan, ""
+    if value is None:
+        return math.nan, "returned None; a reward that does not apply to every sample sets `optional = True`"
+    if isinstance(value, Real | np.bool_) and math.isfinite(value):
+        return float(value), ""
+    return math.nan, f"returned {repr(value)[:60]}; a reward is one finite number"
+
+
+def _raised(error: BaseException) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"raised {type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
 
 
 def _message(reward: Reward, record: Record, completion: Completion, problem: str) -> str:

@@ -21,6 +21,8 @@ CASES: dict[str, Any] = {
     "one": {"attempts": [{}], "options": OPTIONS},
     "two": {"attempts": [{}], "options": {**OPTIONS, "world": 2}},
     "small-micros": {"attempts": [{}], "options": {**OPTIONS, "world": 2, "tokens_per_micro": 44}},
+    "dpo-one": {"attempts": [{}], "options": {**OPTIONS, "dpo": True, "module": {"loss": "aot"}}},
+    "dpo-two": {"attempts": [{}], "options": {**OPTIONS, "dpo": True, "module": {"loss": "aot"}, "world": 2}},
     "stopped": {"attempts": [SIGTERM, {}], "options": {**OPTIONS, "world": 2}},
 }
 
@@ -47,14 +49,14 @@ def weights(folder: Path) -> dict[str, Any]:
     return AtomicCheckpointIO().load_checkpoint(folder / "checkpoints" / f"step-{2 * STEPS:08d}.ckpt")["state_dict"]
 
 
-@pytest.mark.parametrize("name", ["two", "small-micros"])
-def test_two_ranks_equal_one(name: str, work: Path) -> None:
+@pytest.mark.parametrize(("name", "single"), [("two", "one"), ("small-micros", "one"), ("dpo-two", "dpo-one")])
+def test_two_ranks_equal_one(name: str, single: str, work: Path) -> None:
     stderr = "".join(path.read_text() for path in (work / name).glob("stderr-*"))
     assert exits(work, name) == [0, 0], stderr
     assert len(values(work / name, "loss")) == 2 * STEPS
-    assert values(work / name, "loss") == pytest.approx(values(work / "one", "loss"), rel=1e-6)
-    assert values(work / name, "nll") == pytest.approx(values(work / "one", "nll"), rel=1e-6)
-    expected = weights(work / "one")
+    assert values(work / name, "loss") == pytest.approx(values(work / single, "loss"), rel=1e-6)
+    assert values(work / name, "nll") == pytest.approx(values(work / single, "nll"), rel=1e-6)
+    expected = weights(work / single)
     assert all((w - expected[k]).abs().max() < 1e-5 for k, w in weights(work / name).items())
     assert (work / name / "weights").read_text() == (work / name / "weights1").read_text(), "the ranks drifted apart"
 
