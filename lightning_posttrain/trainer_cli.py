@@ -23,11 +23,13 @@ from .callbacks.predictions import PredictionWriter
 from .callbacks.progress import ProgressBar, progress
 from .callbacks.run_files import RunFiles
 from .callbacks.throughput import Throughput
+from .datamodules.evaluation import EvalDataModule  # noqa: F401
 from .datamodules.preferences import PreferenceDataModule  # noqa: F401
 from .datamodules.prompts import PromptDataModule  # noqa: F401
 from .datamodules.sft import SFTDataModule  # noqa: F401
 from .modules.base import PolicyModule
 from .modules.dpo import DPOModule  # noqa: F401
+from .modules.given import GivenAnswers  # noqa: F401
 from .modules.grpo import GRPOModule  # noqa: F401
 from .modules.sft import SFTModule  # noqa: F401
 from .rollout.samplers import ContinuousBatchingSampler, KVCacheSampler  # noqa: F401
@@ -165,7 +167,7 @@ class PosttrainCLI(LightningCLI):
 
 def corpus_from_data(config: Any) -> None:
     """A BPE without a corpus is trained on the run's own training data; the saved configuration says so."""
-    tokenizer = config.model.init_args.get("tokenizer")
+    tokenizer = config.model.get("init_args", {}).get("tokenizer")
     if tokenizer is not None and tokenizer.kind == "bpe" and not tokenizer.corpus:
         data = config.data.init_args
         parts = [part.path for part in data.get("mix") or []]

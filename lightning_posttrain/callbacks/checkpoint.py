@@ -83,9 +83,12 @@ class Checkpoints(Checkpoint):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Claim the folder and sweep it, before anything is loaded from it."""
         strategy = trainer.strategy
-        if type(strategy).save_checkpoint is not Strategy.save_checkpoint:
+        if writes_folders(strategy):
             name = type(strategy).__name__
-            raise UserError(f"{name} writes folders; Checkpoints writes files: use Lightning's ModelCheckpoint with it")
+            raise UserError(
+                f"{name} writes folders, Checkpoints writes files; with ModelParallelStrategy (FSDP2) set "
+                "save_distributed_checkpoint: false, with another use Lightning's ModelCheckpoint in its place"
+            )
         if type(strategy.checkpoint_io) is TorchCheckpointIO:
             strategy.checkpoint_io = AtomicCheckpointIO()
         if not isinstance(strategy.checkpoint_io, AtomicCheckpointIO):
@@ -243,6 +246,12 @@ class Checkpoints(Checkpoint):
         sign = 1 if self.mode == "min" else -1
         scored = [(sign * m.score, m.number, path) for path, m in found if m.score is not None]
         return min(scored)[2] if scored else None
+
+
+def writes_folders(strategy: Any) -> bool:
+    """Whether a checkpoint of this strategy is a folder of shards."""
+    own = type(strategy).save_checkpoint is not Strategy.save_checkpoint
+    return own and getattr(strategy, "_save_distributed_checkpoint", True)
 
 
 def _validation_follows(trainer: L.Trainer) -> bool:

@@ -59,7 +59,13 @@ def prediction_line(record: Record, completions: Sequence[Completion], scores: S
 
 
 def write_evaluation(
-    folder: Path, lines: list[dict[str, Any]], task: str, primary: str, step: int, computed: Mapping[str, float]
+    folder: Path,
+    lines: list[dict[str, Any]],
+    task: str,
+    primary: str,
+    step: int,
+    computed: Mapping[str, float],
+    answers: str,
 ) -> None:
     """Write metrics.json and predictions.jsonl.
 
@@ -69,6 +75,7 @@ def write_evaluation(
         task, primary: its name and its primary metric.
         step: optimizer step.
         computed: what `NamedMeans` of the examples' values computes.
+        answers: where they come from.
     """
     write_lines(folder / "predictions.jsonl", lines)
     drawn = [line.get("samples", [line]) for line in lines]
@@ -83,6 +90,7 @@ def write_evaluation(
     summary = {
         "task": task,
         "step": step,
+        "answers": answers,
         "n": len(lines),
         "samples": samples,
         "metrics": means,

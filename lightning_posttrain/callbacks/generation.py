@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from ..metrics.means import NamedMeans
 from ..ops.ranks import gather_rows
 from ..records.sources import read_rows
-from ..rollout.sampler import SamplingParams, generate
+from ..rollout.sampler import SamplingParams
 from ..tasks.base import Score, Task
 from ..types import Completion, Record, UserError
 from .cadence import passed
@@ -33,7 +34,7 @@ class GenerationEval(L.Callback):
 
     Args:
         task: prompt, parser and scorer.
-        path: rows to evaluate on.
+        path: rows to evaluate on; null = those of the data module's ``path``.
         every_n_steps: steps between evaluations in ``fit``; null = only before and after.
         max_examples: evaluate on at most this many rows, drawn by ``seed``; null = all.
         sampling: length and sampling distribution; greedy by default.
@@ -42,12 +43,14 @@ class GenerationEval(L.Callback):
         samples: completions per prompt; more than one needs ``sampling.temperature`` above 0.
         debug: also write the task's table of every completion as ``debug/<debug>_step_<n>.csv`` in the run directory,
             where the task has one, with a few metrics beside it; null = no table.
+        others: rows that are not the task's (`Task.reads`): ``error``, or ``skip`` (counted and printed; without a row
+            of the task there is nothing to evaluate).
     """
 
     def __init__(
         self,
         task: Task,
-        path: str,
+        path: str | None = None,
         every_n_steps: int | None = None,
         max_examples: int | None = None,
         sampling: SamplingParams = SamplingParams(),
@@ -55,6 +58,7 @@ class GenerationEval(L.Callback):
         seed: int = 0,
         samples: int = 1,
         debug: str | None = None,
+        others: Literal["error", "skip"] = "error",
     ) -> None:
         if every_n_steps is not None and every_n_steps < 1:
             raise UserError(f"GenerationEval: every_n_steps={every_n_steps}; give a positive number or null")
@@ -69,15 +73,20 @@ class GenerationEval(L.Callback):
             raise UserError(f"GenerationEval: debug={debug!r}; give a word that a file's name can begin with, or null")
         self.task, self.path, self.every_n_steps = task, path, every_n_steps
         self.max_examples, self.sampling, self.max_rows, self.seed = max_examples, sampling, max_rows, seed
-        self.samples, self.debug = samples, debug
+        self.samples, self.debug, self.others = samples, debug, others
+        self.source = path or ""
         self.records: list[Record] = []
         self.evaluated_at = -1
         self.last_step = 0
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Read the rows before anything is trained, so that a bad file costs no run."""
-        if not self.records:
-            self.records = load_records(self.task, self.path, self.max_examples, self.seed)
+        if self.records:
+            return
+        self.source = self.path or getattr(trainer.datamodule, "path", None) or ""  # type: ignore[attr-defined]
+        if not self.source:
+            raise UserError(f"GenerationEval of {self.task.name}: path=null, and the data module names no path either")
+        self.records = load_records(self.task, self.source, self.max_examples, self.seed, self.others)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.last_step = trainer.global_step
@@ -116,24 +125,22 @@ class GenerationEval(L.Callback):
         """
         step = trainer.global_step
         self.evaluated_at = step
+        if not self.records:
+            return {}
         began = time.perf_counter()
         if len(self.records) < trainer.world_size:
             raise UserError(
-                f"{self.path}: {len(self.records)} rows to evaluate on {trainer.world_size} devices, which need one "
+                f"{self.source}: {len(self.records)} rows to evaluate on {trainer.world_size} devices, which need one "
                 "each; give more rows, or use fewer devices"
             )
         mine = list(range(trainer.global_rank, len(self.records), trainer.world_size))
         records = [self.records[i] for i in mine]
         with trainer.precision_plugin.forward_context():  # in the numbers that it trains in
-            groups = generate(
-                module.model,
-                [module.renderer.prompt(r.prompt) for r in records],
+            groups = module.answers(
+                records,
                 self.sampling,
-                module.renderer.stop_ids,
-                module.decode,
                 n=self.samples,
                 seed=self.seed,
-                step=0,  # the same draws at every evaluation: differences are the policy's
                 keys=mine,
                 max_rows=self.max_rows,
             )
@@ -149,11 +156,16 @@ class GenerationEval(L.Callback):
         lines = gather_rows([prediction_line(*one) for one in together])
         tables = gather_rows([self._table(*one) for one in together]) if self.debug else []
         if trainer.is_global_zero:
-            write_evaluation(self._folder(trainer), lines, self.task.name, self.task.primary, step, computed)
+            write_evaluation(
+                self._folder(trainer), lines, self.task.name, self.task.primary, step, computed, module.answers_are
+            )
             rows = [row for table in tables for row in table]
             if self.debug and rows:
                 write_debug(Path(trainer.default_root_dir) / "debug", self.debug, step, rows, values)
             self._log(trainer, values, time.perf_counter() - began)
+            if trainer.state.fn != "fit":
+                print(f"{self.task.name}: {len(lines)} rows of {self.source}, answers {module.answers_are}")
+                print("".join(f"  {name:<24}{value:.4g}\n" for name, value in values.items()), end="")
         return values
 
     def _table(self, record: Record, completions: list[Completion], scores: list[Score]) -> list[dict[str, Any]]:
@@ -171,14 +183,21 @@ class GenerationEval(L.Callback):
         return Path(trainer.default_root_dir) / "eval" / f"step_{trainer.global_step:06d}" / self.task.name
 
 
-def load_records(task: Task, path: str, most: int | None, seed: int) -> list[Record]:
+def load_records(
+    task: Task, path: str, most: int | None, seed: int, others: Literal["error", "skip"] = "error"
+) -> list[Record]:
     """The task's records in ``path``, or ``most`` of them drawn by ``seed``, in file order.
+
+    With ``others: skip`` rows that are not the task's are left out; there may be no record then.
 
     Raises:
         UserError: no rows, fewer than asked for, or a row the task refuses.
     """
-    records = [task.record(row, origin) for row, origin in read_rows(path)]
-    if most is None:
+    rows = list(read_rows(path))
+    records = [task.record(row, origin) for row, origin in rows if others == "error" or task.reads(row)]
+    if len(records) < len(rows):
+        print(f"{path}: {len(records)} of {len(rows)} rows are of the task {task.name}", file=sys.stderr)
+    if most is None or not records:
         return records
     if not 1 <= most <= len(records):
         raise UserError(f"{path}: max_examples={most}, but there are {len(records)} rows")

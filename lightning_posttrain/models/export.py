@@ -138,6 +138,7 @@ def save_model(
     stop_ids: Collection[int],
     folder: Path,
     base: Base | None = None,
+    state: dict[str, Tensor] | None = None,
 ) -> None:
     """Write ``folder``, replacing an earlier one; ``model`` is left as it was.
 
@@ -147,6 +148,7 @@ def save_model(
         stop_ids: every token that ends an answer.
         folder: written whole or not at all.
         base: needed with an adapter.
+        state: weights of a sharded model (`ops.sharding.gathered_state`).
 
     Raises:
         UserError: the folder cannot be written.
@@ -155,20 +157,22 @@ def save_model(
         with _standard_config(base_model(model), tokenizer, stop_ids) as inner:
             if is_peft(model):
                 assert base is not None
-                _save_adapter(model, temporary, base)
+                _save_adapter(model, temporary, base, state)
             else:
-                inner.save_pretrained(temporary)
+                inner.save_pretrained(temporary, state_dict=state)
             inner.generation_config.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
 
 
-def _save_adapter(model: Any, folder: Path, base: Base) -> None:
+def _save_adapter(model: Any, folder: Path, base: Base, state: dict[str, Tensor] | None) -> None:
     config = model.peft_config["default"]
     before = config.base_model_name_or_path
     config.base_model_name_or_path = base.name
     try:
         # Vocabularies are never resized here, so embeddings are written only where they were trained.
-        model.save_pretrained(str(folder), selected_adapters=["default"], save_embedding_layers=False)
+        model.save_pretrained(
+            str(folder), selected_adapters=["default"], save_embedding_layers=False, state_dict=state
+        )
     finally:
         config.base_model_name_or_path = before
     (folder / "README.md").unlink(missing_ok=True)  # a form with every field left open

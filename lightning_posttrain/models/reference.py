@@ -8,7 +8,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
+from ..ops.sharding import local
 from ..types import UserError
 
 
@@ -32,7 +34,7 @@ class Reference:
         self.model, self.which = model, which
         self.copies: list[Tensor] = []
         if which == "initial":
-            self.copies = [p.detach().clone() for p in self._trained()]
+            self.copies = [local(p.detach()).clone() for p in self._trained()]
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -49,8 +51,14 @@ class Reference:
                 self._swap()
 
     def _swap(self) -> None:
-        """Exchange storages, so nothing is copied."""
+        """Exchange storages, so nothing is copied; a sharded parameter keeps its storage and changes its content."""
         for i, parameter in enumerate(self._trained()):
+            if isinstance(parameter, DTensor):
+                mine = local(parameter.detach())
+                held = mine.clone()
+                mine.copy_(self.copies[i])
+                self.copies[i] = held
+                continue
             copy = self.copies[i].to(parameter.device)
             self.copies[i], parameter.data = parameter.data, copy
 

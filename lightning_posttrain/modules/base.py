@@ -26,13 +26,15 @@ from ..batching.loader import EpochLoader
 from ..metrics.nll import TokenNLL
 from ..models.load import LoadSpec, LoraSpec, generation_config, load_policy
 from ..ops.logprobs import token_logprobs
+from ..ops.sharding import full, set_gradient_sync, shard
 from ..rollout.sampler import SamplingParams, generate
 from ..text.render import Renderer
 from ..text.spec import ChatSpec
 from ..text.tokenizer import TokenizerSpec, build_tokenizer, tokenizer_fingerprint
-from ..types import Message, MicroBatch, StepBatch, UserError
+from ..types import Completion, Message, MicroBatch, Record, StepBatch, UserError
 from .finite import check_finite
 from .optim import OptimizerSpec, ScheduleSpec, build_optimizer, schedule_factor
+from .strategies import data_mesh, deepspeed_engine, set_up_strategy
 from .trainer_checks import batches_of, check_trainer
 
 
@@ -81,6 +83,9 @@ class PolicyModule(L.LightningModule):
         self.phase_seconds: dict[str, float] = {}
         self._loader_state: dict[str, Any] | None = None
 
+    answers_are = "generated"
+    """Where `answers` come from, for records of evaluations."""
+
     updates_per_batch = 1
     """Optimizer steps that are made of one batch of the loader."""
 
@@ -118,9 +123,11 @@ class PolicyModule(L.LightningModule):
         if self.model is None:
             precision = str(self._trainer.precision) if self._trainer else "32-true"
             self.build({"bf16-true": torch.bfloat16, "64-true": torch.float64}.get(precision, torch.float32))
+        elif self.device_mesh is not None:
+            raise UserError("--optimizer builds the model before it can be sharded; use model.optimizer with FSDP2")
 
     def build(self, dtype: torch.dtype = torch.float32) -> None:
-        """Build the policy outside a Trainer."""
+        """Build the policy, outside a Trainer too."""
         self.model = load_policy(
             self.pretrained,
             self.architecture,
@@ -130,10 +137,14 @@ class PolicyModule(L.LightningModule):
             lora=self.lora,
             seed=self.seed,
         )
+        if self.device_mesh is not None:
+            mixed = str(self.trainer.precision) == "bf16-mixed"
+            shard(self.model, data_mesh(self.device_mesh), torch.bfloat16 if mixed else None)
 
     def configure_callbacks(self) -> list[L.Callback]:
         """Refuse the Trainer's flags that this loop owns, before Lightning's own check of them."""
         check_trainer(self.trainer)
+        set_up_strategy(self.trainer, self.max_grad_norm)
         return []
 
     def configure_optimizers(self) -> Any:
@@ -169,21 +180,28 @@ class PolicyModule(L.LightningModule):
         """One optimizer step; what is to be logged of it."""
         optimizer: Any = self.optimizers()
         torch.manual_seed(hash((self.seed, self.global_step, self.global_rank)) % (1 << 63))
-        world = self.trainer.world_size
+        world, engine = self.trainer.world_size, deepspeed_engine(self.trainer)
         losses: list[Tensor] = []
         sums: dict[str, Tensor] = {}
         for i, micro in enumerate(batch.micros):
-            with self._sync_only_if(i == len(batch.micros) - 1):
+            last = i == len(batch.micros) - 1
+            set_gradient_sync(self.model, engine, last)
+            with self._sync_only_if(last):
                 loss, extra = self.micro_loss(micro, batch)
                 self.manual_backward(loss * world)  # world_size undoes the mean that data parallelism takes
             losses.append(loss.detach())
             for name, value in extra.items():
                 sums[name] = sums[name] + value if name in sums else value
-        limit = torch.inf if self.max_grad_norm is None else self.max_grad_norm
-        norm = torch.nn.utils.clip_grad_norm_((p for p in self.parameters() if p.grad is not None), limit)
-        check_finite(self.model, torch.stack(losses), norm, batch, self.global_step)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        if engine is None:
+            limit = torch.inf if self.max_grad_norm is None else self.max_grad_norm
+            norm = full(torch.nn.utils.clip_grad_norm_((p for p in self.parameters() if p.grad is not None), limit))
+            check_finite(self.model, torch.stack(losses), norm, batch, self.global_step)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        else:  # holds gradients, clips and clears them itself
+            optimizer.step()
+            norm = torch.tensor(float(engine.get_global_grad_norm() or 0.0))
+            check_finite(self.model, torch.stack(losses), norm, batch, self.global_step)
         schedule: Any = self.lr_schedulers()
         lr = optimizer.param_groups[0]["lr"]
         if schedule is not None:
@@ -231,6 +249,24 @@ class PolicyModule(L.LightningModule):
             self.log("step", float(self.global_step))
 
     test_step, on_test_epoch_end = validation_step, on_validation_epoch_end
+
+    def answers(
+        self,
+        records: Sequence[Record],
+        sampling: SamplingParams,
+        *,
+        n: int = 1,
+        seed: int = 0,
+        keys: Sequence[int | str] | None = None,
+        max_rows: int = 128,
+    ) -> list[list[Completion]]:
+        """``n`` answers to each record's prompt, ``[record][sample]``; arguments as in `rollout.sampler.generate`.
+
+        Drawn as at step 0, whatever the step: differences between evaluations are the policy's.
+        """
+        prompts = [self.renderer.prompt(record.prompt) for record in records]
+        stops, how = self.renderer.stop_ids, {"n": n, "seed": seed, "keys": keys, "max_rows": max_rows}
+        return generate(self.model, prompts, sampling, stops, self.decode, **how)  # type: ignore[arg-type]
 
     def predict_step(self, batch: list[dict[str, Any]], batch_idx: int) -> list[dict[str, Any]]:
         """Answers to prompts ``{"id", "key", "prompt": [{"role", "content"}]}`` under ``sampling``."""

@@ -212,6 +212,8 @@ class DPOModule(PolicyModule):
         sums = {k: self.trainer.strategy.reduce(v, reduce_op="sum") for k, v in self.val_sums.items()}
         pairs = sums.pop("pairs")
         self.val_sums = {}
+        if not pairs:
+            return
         self.log_validation({name: (total / pairs).float() for name, total in sums.items()}, shown="loss")
 
     test_step, on_test_epoch_end = validation_step, on_validation_epoch_end

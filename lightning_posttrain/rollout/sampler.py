@@ -18,6 +18,7 @@ from torch import nn
 from ..ops.attention import ATTENTION, use_layout_attention
 from ..ops.logprobs import base_model
 from ..ops.sampling import uniforms
+from ..ops.sharding import whole_parameters
 from ..types import Completion, UserError
 from .decoding import Decoding, Row
 from .few_rows import few_row_linears
@@ -106,7 +107,13 @@ def generate(
         return uniforms(seed, step, names[row.prompt], row.sample, params.max_new_tokens)
 
     truncation = (params.temperature, params.top_k, params.top_p, params.min_p)
-    with eval_mode(model), layout_attention(model), few_row_linears(model), torch.inference_mode():
+    with (
+        eval_mode(model),
+        whole_parameters(model),
+        layout_attention(model),
+        few_row_linears(model),
+        torch.inference_mode(),
+    ):
         decoding = Decoding(model, arrays, params.max_new_tokens, truncation, stops, numbers, max_tokens)
         decoding.run(sorted(rows, key=lambda row: -len(arrays[row.prompt])), max_rows)
     done = [_completion(row, decode_text) for row in rows]

@@ -45,6 +45,10 @@ class Task(ABC):
             UserError: naming ``origin``, the field, the value and the remedy.
         """
 
+    def reads(self, row: Mapping[str, Any]) -> bool:
+        """Whether a raw row is of this task rather than of another one in the same file; what `record` refuses may be."""
+        return True
+
     @abstractmethod
     def score(self, record: Record, completion: Completion) -> Score:
         """Score one completion. Never raises on model output; the same keys for every example of a task."""

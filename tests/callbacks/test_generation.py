@@ -135,6 +135,7 @@ def trainer_at(folder, step=0, rank=0, world=1, loggers=()):
         is_global_zero=rank == 0,
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
         precision_plugin=SimpleNamespace(forward_context=nullcontext),
+        state=SimpleNamespace(fn="fit"),
         callback_metrics={},
         default_root_dir=str(folder),
         loggers=list(loggers),

@@ -1,0 +1,58 @@
+"""What the loop has to know of Lightning's strategies that shard: DeepSpeed's ZeRO, and FSDP2.
+
+Several backwards make one step here, so gradients are exchanged with the last one only, and DeepSpeed, which clips and
+clears gradients itself, is told this loop's limit. FSDP's first version, tensor parallelism and offloading that needs
+another optimizer are left to their users.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..types import UserError
+
+
+def set_up_strategy(trainer: Any, max_grad_norm: float | None) -> None:
+    """Give DeepSpeed what it has to know before it starts.
+
+    Raises:
+        UserError: its config says something else than the module.
+    """
+    config = getattr(trainer.strategy, "config", None)
+    if type(trainer.strategy).__name__ != "DeepSpeedStrategy" or not isinstance(config, dict):
+        return
+    for name, value, source in (
+        ("gradient_clipping", max_grad_norm or 0.0, "model.max_grad_norm"),
+        ("gradient_accumulation_steps", 1, "this loop, which makes a step of several micro-batches itself"),
+    ):
+        given = config.get(name, "auto")
+        if given not in ("auto", value):
+            raise UserError(
+                f"DeepSpeed config: {name}={given}, but {source} says {value}; leave it out or make them equal"
+            )
+        config[name] = value
+    config.setdefault("train_micro_batch_size_per_gpu", 1)  # DeepSpeed asks; batches are not its business here
+    if config.get("zero_optimization", {}).get("stage") == 3:
+        from transformers.integrations import HfDeepSpeedConfig
+
+        # while it is alive, from_pretrained reads weights straight into shards
+        trainer.strategy._hf_deepspeed_config = HfDeepSpeedConfig(config)
+
+
+def deepspeed_engine(trainer: Any) -> Any:
+    """DeepSpeed's engine, or None with another strategy."""
+    return trainer.strategy.model if type(trainer.strategy).__name__ == "DeepSpeedStrategy" else None
+
+
+def data_mesh(mesh: Any) -> Any:
+    """The dimension of Lightning's device mesh that data is spread over.
+
+    Raises:
+        UserError: the other one is used too.
+    """
+    if mesh["tensor_parallel"].size() > 1:
+        raise UserError(
+            f"tensor_parallel_size={mesh['tensor_parallel'].size()}: layers are not split here; set it to 1 and "
+            "data_parallel_size to the number of devices"
+        )
+    return mesh["data_parallel"]
