@@ -14,6 +14,7 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from lightning_posttrain.batching.loader import StepLoader
 from lightning_posttrain.batching.prompts import Prompt, PromptList, PromptLoader
@@ -23,6 +24,7 @@ from lightning_posttrain.modules.dpo import DPOModule
 from lightning_posttrain.modules.grpo import GRPOModule
 from lightning_posttrain.modules.optim import OptimizerSpec, ScheduleSpec
 from lightning_posttrain.modules.sft import SFTModule
+from lightning_posttrain.ops.sharding import full
 from lightning_posttrain.rollout.sampler import SamplingParams
 from lightning_posttrain.tasks.reward import Reward
 from lightning_posttrain.text.tokenizer import TokenizerSpec
@@ -182,13 +184,15 @@ def train(
     adam_eps: float = 1e-8,
     grpo: bool = False,
     dpo: bool = False,
+    fsdp: bool = False,
     **trainer_options: Any,
 ) -> tuple[list[dict[str, Any]], str]:
     """Run to the end, from scratch or from a checkpoint; returns the record and a digest of the final weights.
 
     With ``grpo`` the module samples and learns from its own completions of six prompts, two a step; with ``dpo`` it
     learns from random pairs.
-    As one rank of several, the environment must say where the others are. A large ``adam_eps`` keeps the rounding of
+    As one rank of several, the environment must say where the others are; with ``fsdp`` they
+    share the parameters. A large ``adam_eps`` keeps the rounding of
     gradients near zero from growing into different weights.
     """
     warnings.filterwarnings("ignore")
@@ -197,7 +201,8 @@ def train(
     make: Any = build_grpo if grpo else build_dpo if dpo else build
     model = make(**{"optimizer": OptimizerSpec(lr=1e-2, eps=adam_eps), **(module or {})})
     if world > 1:
-        trainer_options |= {"strategy": "ddp", "devices": world}
+        shards: Any = ModelParallelStrategy(world, 1, save_distributed_checkpoint=False)
+        trainer_options |= {"strategy": shards if fsdp else "ddp", "devices": world}
     trainer = trainer_for(folder, [*callbacks, recorder, saver], **trainer_options)
     place = {"rank": rank, "world_size": world}
     if grpo:
@@ -213,5 +218,5 @@ def digest(model: Any) -> str:
     """sha256 of all parameters."""
     total = hashlib.sha256()
     for _, parameter in sorted(model.named_parameters()):
-        total.update(parameter.detach().float().numpy().tobytes())
+        total.update(full(parameter.detach()).float().numpy().tobytes())
     return total.hexdigest()

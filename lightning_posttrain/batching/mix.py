@@ -90,7 +90,8 @@ class Mixture(Generic[Item]):
             if count > size * most:
                 raise UserError(
                     f"mix: {name}: {count} rows are needed, but {size} rows may be used {most:g} times: "
-                    f"{count - math.floor(size * most)} are missing; lower its weight or mix_examples, or raise max_repeats"
+                    f"{count - math.floor(size * most)} are missing; lower its weight or mix_examples, or raise "
+                    "max_repeats"
                 )
         self.picks = [drawn(n, k, [seed, 0x313C, i]) for i, (n, k) in enumerate(zip(sizes, self.counts, strict=True))]
         self.ends = np.cumsum(self.counts)

@@ -34,7 +34,7 @@ class Checkpoints(Checkpoint):
     """Saves the run every few steps, before it stops, and at the end, as ``step-<n>.ckpt``; ``last.ckpt`` and
     ``best.ckpt`` are links. Takes care of the file format (`AtomicCheckpointIO`) and of one run per folder itself.
 
-    A write that fails stops the run. Needs a strategy that writes one file (single device, DDP).
+    A write that fails stops the run. Needs a strategy that writes one file (single device, DDP, FSDP2).
 
     Args:
         dirpath: folder of the checkpoints; null = ``checkpoints`` in the Trainer's ``default_root_dir``.

@@ -77,28 +77,36 @@ def write_evaluation(
         computed: what `NamedMeans` of the examples' values computes.
         answers: where they come from.
     """
-    write_lines(folder / "predictions.jsonl", lines)
     drawn = [line.get("samples", [line]) for line in lines]
     examples = [example_values([answer["values"] for answer in answers], primary) for answers in drawn]
-    means = {k: v for k, v in computed.items() if not k.endswith("/stderr")}
+    means = {k: v for k, v in computed.items() if not k.endswith("/stderr") and v == v}
     errors = {k.removesuffix("/stderr"): v for k, v in computed.items() if k.endswith("/stderr") and v == v}
     samples = len(drawn[0])
-    intervals = {
-        name: interval([example[name] for example in examples], mean, errors.get(name), samples)
-        for name, mean in means.items()
-    }
+    applying = {name: [e[name] for e in examples if e[name] == e[name]] for name in means}
+    intervals = {name: interval(applying[name], mean, errors.get(name), samples) for name, mean in means.items()}
     summary = {
         "task": task,
         "step": step,
         "answers": answers,
         "n": len(lines),
+        "n_applying": {name: len(values) for name, values in applying.items() if len(values) < len(lines)},
         "samples": samples,
         "metrics": means,
         "stderr": errors,
         "ci95": {name: ends for name, ends in intervals.items() if ends is not None},
         "reasons": dict(Counter(a["reason"] for answers in drawn for a in answers if a["reason"]).most_common()),
     }
+    write_lines(folder / "predictions.jsonl", [_without_nan(line) for line in lines])
     write_json(folder / "metrics.json", summary)
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no nan: null says that a metric does not apply."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and value != value else value
 
 
 def interval(values: Sequence[float], mean: float, error: float | None, samples: int) -> tuple[float, float] | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import lightning as L
@@ -14,7 +16,7 @@ import torch
 
 from ..metrics.means import NamedMeans
 from ..ops.ranks import gather_rows
-from ..records.sources import read_rows
+from ..records.sources import read_rows, rows_where
 from ..rollout.sampler import SamplingParams
 from ..tasks.base import Score, Task
 from ..types import Completion, Record, UserError
@@ -45,6 +47,7 @@ class GenerationEval(L.Callback):
             where the task has one, with a few metrics beside it; null = no table.
         others: rows that are not the task's (`Task.reads`): ``error``, or ``skip`` (counted and printed; without a row
             of the task there is nothing to evaluate).
+        where: evaluate only rows that have these values in these columns, such as ``{difficulty: easy}``.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class GenerationEval(L.Callback):
         samples: int = 1,
         debug: str | None = None,
         others: Literal["error", "skip"] = "error",
+        where: dict[str, Any] | None = None,
     ) -> None:
         if every_n_steps is not None and every_n_steps < 1:
             raise UserError(f"GenerationEval: every_n_steps={every_n_steps}; give a positive number or null")
@@ -73,7 +77,7 @@ class GenerationEval(L.Callback):
             raise UserError(f"GenerationEval: debug={debug!r}; give a word that a file's name can begin with, or null")
         self.task, self.path, self.every_n_steps = task, path, every_n_steps
         self.max_examples, self.sampling, self.max_rows, self.seed = max_examples, sampling, max_rows, seed
-        self.samples, self.debug, self.others = samples, debug, others
+        self.samples, self.debug, self.others, self.where = samples, debug, others, where or {}
         self.source = path or ""
         self.records: list[Record] = []
         self.evaluated_at = -1
@@ -86,7 +90,7 @@ class GenerationEval(L.Callback):
         self.source = self.path or getattr(trainer.datamodule, "path", None) or ""  # type: ignore[attr-defined]
         if not self.source:
             raise UserError(f"GenerationEval of {self.task.name}: path=null, and the data module names no path either")
-        self.records = load_records(self.task, self.source, self.max_examples, self.seed, self.others)
+        self.records = load_records(self.task, self.source, self.max_examples, self.seed, self.others, self.where)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.last_step = trainer.global_step
@@ -151,7 +155,7 @@ class GenerationEval(L.Callback):
         for example in examples:
             means.update(example)
         computed = {k: float(v) for k, v in means.compute().items()}
-        values = {k: v for k, v in computed.items() if not k.endswith("/stderr")}
+        values = {k: v for k, v in computed.items() if not k.endswith("/stderr") and v == v}
         together = list(zip(records, groups, scored, strict=True))
         lines = gather_rows([prediction_line(*one) for one in together])
         tables = gather_rows([self._table(*one) for one in together]) if self.debug else []
@@ -184,7 +188,12 @@ class GenerationEval(L.Callback):
 
 
 def load_records(
-    task: Task, path: str, most: int | None, seed: int, others: Literal["error", "skip"] = "error"
+    task: Task,
+    path: str,
+    most: int | None,
+    seed: int,
+    others: Literal["error", "skip"] = "error",
+    where: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Record]:
     """The task's records in ``path``, or ``most`` of them drawn by ``seed``, in file order.
 
@@ -193,7 +202,7 @@ def load_records(
     Raises:
         UserError: no rows, fewer than asked for, or a row the task refuses.
     """
-    rows = list(read_rows(path))
+    rows = list(rows_where(read_rows(path), where))
     records = [task.record(row, origin) for row, origin in rows if others == "error" or task.reads(row)]
     if len(records) < len(rows):
         print(f"{path}: {len(records)} of {len(rows)} rows are of the task {task.name}", file=sys.stderr)

@@ -10,7 +10,7 @@ from .compare import compare
 from .evaluate_checkpoints import evaluate_checkpoints
 from .experiments import experiments
 from .export import export
-from .prepare import prepare_format, prepare_tokenizer, prepare_word_problems
+from .prepare import prepare_bamboo, prepare_format, prepare_inis, prepare_tokenizer, prepare_word_problems
 from .preview import preview
 from .report import report
 from .tasks import tasks
@@ -21,6 +21,8 @@ COMMANDS: Commands = {
         "_help": "Make what a run reads: the data of a task, or a tokenizer",
         "format": prepare_format,
         "word_problems": prepare_word_problems,
+        "bamboo": prepare_bamboo,
+        "inis": prepare_inis,
         "tokenizer": prepare_tokenizer,
     },
     "preview": preview,

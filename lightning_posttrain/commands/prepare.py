@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..tasks import word_problems
+from ..tasks import bamboo_data, inis_data, word_problems
+from ..tasks.bamboo_data import BambooDataSpec
 from ..tasks.format_data import FormatDataSpec, generate
+from ..tasks.inis_data import InisDataSpec
 from ..tasks.word_problems import WordProblemSpec
 from ..types import UserError
 
@@ -37,6 +39,36 @@ def prepare_word_problems(*, output_dir: str, overwrite: bool = False, **spec: A
     _check_free([folder / "train.jsonl", folder / "eval.jsonl"], overwrite)
     stats = word_problems.generate(folder, WordProblemSpec(**spec))
     print(f"{folder}: {stats['train']['num_rows']} training and {stats['eval']['num_rows']} evaluation rows")
+
+
+def prepare_bamboo(*, output_dir: str, overwrite: bool = False, **spec: Any) -> None:
+    """Write the data of the task bamboo: rows for SFT, preference pairs and prompts, all proved by running their code.
+
+    Args:
+        output_dir: folder for the files.
+        overwrite: replace the data that is there.
+        **spec: what the data holds, see `BambooDataSpec`.
+    """
+    folder = Path(output_dir)
+    _check_free([folder / f"{name}.jsonl" for name in bamboo_data.SIZES], overwrite)
+    stats = bamboo_data.generate(folder, BambooDataSpec(**spec))
+    counts = [f"{name} {stats[name]['num_rows']}" for name in bamboo_data.SIZES]
+    print(f"{folder}: {', '.join(counts)} rows")
+
+
+def prepare_inis(*, output_dir: str, overwrite: bool = False, **spec: Any) -> None:
+    """Write the data of the task inis: rows for SFT, preference pairs and RLVR prompts, and manifest.json.
+
+    Args:
+        output_dir: folder for the files.
+        overwrite: replace the data that is there.
+        **spec: what the data holds, see `InisDataSpec`.
+    """
+    folder = Path(output_dir)
+    _check_free([folder / f"{name}.jsonl" for name in inis_data.FILES], overwrite)
+    files = inis_data.generate(folder, InisDataSpec(**spec))["files"]
+    counts = [f"{name.removesuffix('.jsonl')} {part['num_rows']}" for name, part in files.items()]
+    print(f"{folder}: {', '.join(counts)} rows")
 
 
 def prepare_tokenizer(

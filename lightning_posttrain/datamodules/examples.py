@@ -16,7 +16,7 @@ from ..batching.mix import Mixture
 from ..batching.sources import split
 from ..batching.tree import MIN_SHARED
 from ..records.policy import RowReport
-from ..records.sources import fingerprint, read_rows
+from ..records.sources import fingerprint, read_rows, rows_where
 from ..tasks.base import Task
 from ..text.cache import TokenisedDataset, tokenise
 from ..text.render import Renderer
@@ -38,8 +38,10 @@ class MixPart:
     """Most times its rows may be used on average; more is an error."""
     val_path: str | None = None
     """Rows to validate on; all parts' are validated on together."""
-    task: Task | None = field(default=None)
+    task: Task | None = None
     """How its rows are read; null = as the data module says."""
+    where: dict[str, Any] = field(default_factory=dict)
+    """Only rows that have these values in these columns, of ``val_path`` too: ``{difficulty: easy}``."""
 
 
 class ExampleDataModule(L.LightningDataModule):
@@ -133,10 +135,10 @@ class ExampleDataModule(L.LightningDataModule):
             self.val_set = self._tokenise(self.val_path, renderer)
 
     def _prepare_mix(self, mix: list[MixPart], renderer: Renderer) -> None:
-        parts = [self._tokenise(part.path, renderer, part.task) for part in mix]
+        parts = [self._tokenise(part.path, renderer, part) for part in mix]
         self.mixture = mixture_of(mix, parts, self.mix_examples, self.seed)
         self.train_set = split(self.mixture, 0, self.max_examples, self.seed)[0]
-        held = [(p.val_path, self._tokenise(p.val_path, renderer, p.task)) for p in mix if p.val_path is not None]
+        held = [(p.val_path, self._tokenise(p.val_path, renderer, p)) for p in mix if p.val_path is not None]
         if held:
             names, sources = zip(*held, strict=True)
             sizes = [len(source) for source in sources]
@@ -171,15 +173,17 @@ class ExampleDataModule(L.LightningDataModule):
         return {name: source.fingerprint for name, source in named.items() if source is not None}
 
     def _tokenise(
-        self, path: str, renderer: Renderer, part: Task | None = None, first: int | None = None
+        self, path: str, renderer: Renderer, part: MixPart | None = None, first: int | None = None
     ) -> TokenisedDataset:
-        task = None if part is None else f"{type(part).__qualname__} {vars(part)}"
+        own, where = (None, {}) if part is None else (part.task, part.where)
+        task = None if own is None else f"{type(own).__qualname__} {vars(own)}"
         report = RowReport(self.on_bad_row, self.max_skip)
         data = tokenise(
-            first_rows(path, read_rows(path, report.reject), first),
-            self.make_example(renderer, part),
+            rows_where(first_rows(path, read_rows(path, report.reject), first), where),
+            self.make_example(renderer, own),
             key=f"{fingerprint(path)} {path} {renderer.fingerprint} {self.row_key} {task} {self.on_bad_row}"
-            + ("" if first is None else f" first {first}"),
+            + ("" if first is None else f" first {first}")
+            + (f" where {where}" if where else ""),
             cache_dir=self.cache_dir,
             num_workers=self.num_workers,
             policy=report,

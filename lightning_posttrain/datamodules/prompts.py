@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import lightning as L
@@ -14,7 +16,7 @@ from ..batching.prompts import Prompt, PromptList, PromptLoader
 from ..batching.sources import split
 from ..batching.tree import MIN_SHARED
 from ..records.policy import RowReport
-from ..records.sources import read_rows
+from ..records.sources import read_rows, rows_where
 from ..tasks.base import Task
 from ..text.render import Renderer
 from ..types import UserError
@@ -89,19 +91,26 @@ class PromptDataModule(L.LightningDataModule):
             lists: list[list[Prompt]] = []
             for part in self.mix:
                 first = lists[-1][-1].key + 1 if lists else 0
-                lists.append(self._prompts(part.path, part.task or self.task, renderer, first))
+                lists.append(self._prompts(part.path, part.task or self.task, renderer, first, part.where))
             everything = self.mixture = mixture_of(
                 self.mix, [PromptList(x) for x in lists], self.mix_examples, self.seed
             )
         self.train_set = split(everything, 0, self.max_examples, self.seed)[0]
 
-    def _prompts(self, path: str | None, task: Task | None, renderer: Renderer, first: int = 0) -> list[Prompt]:
+    def _prompts(
+        self,
+        path: str | None,
+        task: Task | None,
+        renderer: Renderer,
+        first: int = 0,
+        where: Mapping[str, Any] = MappingProxyType({}),
+    ) -> list[Prompt]:
         """The prompts of a file; their keys count from ``first``, so that no two of a mix are the same."""
         if path is None or task is None:
             raise UserError(f"data.{'path' if path is None else 'task'}=null: name the rows and the task they are of")
         rows = first_rows(path, read_rows(path, RowReport("error", 0).reject), self.first_examples)
         prompts = []
-        for number, (row, origin) in enumerate(rows, start=first):
+        for number, (row, origin) in enumerate(rows_where(rows, where), start=first):
             record = task.record(row, origin)
             prompts.append(Prompt(record, np.array(renderer.prompt(record.prompt), np.int32), number))
         return self._short(path, prompts)

@@ -10,7 +10,9 @@ from torchmetrics import Metric
 
 
 class NamedMeans(Metric):
-    """Mean and standard error of each of ``names``; float64 sums, int64 count, every example in every denominator.
+    """Mean and standard error of each of ``names``; float64 sums, int64 counts.
+
+    An example counts in every name's denominator, unless its value is nan: the name does not apply to it.
 
     >>> metric = NamedMeans(["right"])
     >>> metric.update({"right": 1.0}); metric.update({"right": 0.0})
@@ -21,14 +23,14 @@ class NamedMeans(Metric):
     full_state_update = False
     sums: Tensor
     squares: Tensor
-    count: Tensor
+    counts: Tensor
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
         self.names = list(names)
         for state in ("sums", "squares"):
             self.add_state(state, torch.zeros(len(self.names), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("counts", torch.zeros(len(self.names), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, values: Mapping[str, float]) -> None:
         """One example's values.
@@ -39,13 +41,15 @@ class NamedMeans(Metric):
         if set(values) != set(self.names):
             raise ValueError(f"need values for {self.names}, got {sorted(values)}")
         row = torch.tensor([float(values[n]) for n in self.names], dtype=torch.float64, device=self.sums.device)
+        applies = ~row.isnan()
+        row = torch.where(applies, row, 0.0)
         self.sums += row
         self.squares += row**2
-        self.count += 1
+        self.counts += applies
 
     def compute(self) -> dict[str, Tensor]:
         """``{name: mean}`` and ``{name/stderr: sample standard deviation / sqrt(n)}``; nan where n is too small."""
-        n = self.count.double()
+        n = self.counts.double()
         means = self.sums / n
         variance = (self.squares - self.sums**2 / n).clamp(min=0) / (n - 1)
         errors = torch.where(n > 1, (variance / n).sqrt(), torch.nan)

@@ -170,9 +170,7 @@ def _save_adapter(model: Any, folder: Path, base: Base, state: dict[str, Tensor]
     config.base_model_name_or_path = base.name
     try:
         # Vocabularies are never resized here, so embeddings are written only where they were trained.
-        model.save_pretrained(
-            str(folder), selected_adapters=["default"], save_embedding_layers=False, state_dict=state
-        )
+        model.save_pretrained(str(folder), selected_adapters=["default"], save_embedding_layers=False, state_dict=state)
     finally:
         config.base_model_name_or_path = before
     (folder / "README.md").unlink(missing_ok=True)  # a form with every field left open

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from ..ops.sharding import local
+from ..ops.sharding import local, reshard
 from ..types import UserError
 
 
@@ -52,6 +52,7 @@ class Reference:
 
     def _swap(self) -> None:
         """Exchange storages, so nothing is copied; a sharded parameter keeps its storage and changes its content."""
+        reshard(self.model)
         for i, parameter in enumerate(self._trained()):
             if isinstance(parameter, DTensor):
                 mine = local(parameter.detach())

@@ -34,6 +34,7 @@ from ..text.tokenizer import TokenizerSpec, build_tokenizer, tokenizer_fingerpri
 from ..types import Completion, Message, MicroBatch, Record, StepBatch, UserError
 from .finite import check_finite
 from .optim import OptimizerSpec, ScheduleSpec, build_optimizer, schedule_factor
+from .resume import check_identity, check_parameters
 from .strategies import data_mesh, deepspeed_engine, set_up_strategy
 from .trainer_checks import batches_of, check_trainer
 
@@ -112,8 +113,7 @@ class PolicyModule(L.LightningModule):
         """A renderer with this model's format and the data's ``max_length``, ``supervise`` and ``overlong``."""
         return self.chat.renderer(self.tokenizer, generation_config(self.pretrained), **limits)
 
-    def decode(self, tokens: list[int]) -> str:
-        """Text of ``tokens``, special tokens included."""
+    def decode(self, tokens: list[int]) -> str:  # special tokens included
         return str(self.tokenizer.decode(tokens))
 
     # ---- building -------------------------------------------------------------------------------------------------
@@ -195,13 +195,13 @@ class PolicyModule(L.LightningModule):
         if engine is None:
             limit = torch.inf if self.max_grad_norm is None else self.max_grad_norm
             norm = full(torch.nn.utils.clip_grad_norm_((p for p in self.parameters() if p.grad is not None), limit))
-            check_finite(self.model, torch.stack(losses), norm, batch, self.global_step)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        else:  # holds gradients, clips and clears them itself
+        else:  # holds gradients, clips, steps and clears them in one
             optimizer.step()
             norm = torch.tensor(float(engine.get_global_grad_norm() or 0.0))
-            check_finite(self.model, torch.stack(losses), norm, batch, self.global_step)
+        check_finite(self.model, torch.stack(losses), norm, batch, self.global_step)
+        if engine is None:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         schedule: Any = self.lr_schedulers()
         lr = optimizer.param_groups[0]["lr"]
         if schedule is not None:
@@ -212,8 +212,7 @@ class PolicyModule(L.LightningModule):
         return {**logged, "grad_norm": norm, "lr": lr}
 
     def log_step(self, values: Mapping[str, Tensor | float]) -> None:
-        """Log ``train/<name>`` for this step, whose number is that after its update."""
-        # "step" tells Lightning which step this is; by itself it counts from 0 and callbacks from 1.
+        """Log ``train/<name>`` for this step, whose number is that after its update: Lightning counts from 0."""
         tagged = {f"train/{k}": v for k, v in values.items()}
         self.log_dict({**tagged, "step": float(self.global_step)}, batch_size=1)
         self.log("loss", values["loss"], prog_bar=True, logger=False, batch_size=1)
@@ -295,18 +294,9 @@ class PolicyModule(L.LightningModule):
             checkpoint["step_loader"] = loader.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse another tokenizer, whose ids mean other texts, and an optimizer spec that would be ignored.
-
-        Raises:
-            UserError: naming what differs.
-        """
+        """Refuse what would be ignored or would mean something else, and remember where the loader stood."""
         fitting = self._trainer is not None and self._trainer.state.fn == "fit"
-        for name, saved in checkpoint.get("identity", {}).items():
-            if saved != self._identity[name] and (fitting or name == "tokenizer"):
-                raise UserError(
-                    f"cannot resume: the checkpoint has {name}={saved!r}, this run {self._identity[name]!r}; "
-                    "restore it, or start a new run from the checkpoint's exported model"
-                )
+        check_identity(checkpoint.get("identity", {}), self._identity, fitting)
         self._loader_state = checkpoint.get("step_loader")
 
     @cached_property
@@ -325,19 +315,6 @@ class PolicyModule(L.LightningModule):
             self._loader_state = None
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load trained parameters; anything else in the model stays as it was built.
-
-        Raises:
-            UserError: the parameters are not those of this model.
-        """
-        mine = {name: p for name, p in self.named_parameters() if p.requires_grad}
-        wrong = sorted(set(mine) ^ set(state_dict)) or sorted(
-            f"{k} {tuple(v.shape)} instead of {tuple(mine[k].shape)}"
-            for k, v in state_dict.items()
-            if v.shape != mine[k].shape
-        )
-        if wrong:
-            raise UserError(
-                f"the checkpoint belongs to another model: {len(wrong)} parameters differ, e.g. {wrong[:3]}"
-            )
+        """Load trained parameters; anything else in the model stays as it was built."""
+        check_parameters(state_dict, {name: p for name, p in self.named_parameters() if p.requires_grad})
         return super().load_state_dict(state_dict, strict=False, assign=assign)

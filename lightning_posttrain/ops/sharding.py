@@ -41,12 +41,18 @@ def shard(model: nn.Module, mesh: Any, dtype: torch.dtype | None) -> None:
     for layer in base.get_decoder().layers:
         fully_shard(layer, mesh=mesh, mp_policy=policy)
     fully_shard(head, mesh=mesh, mp_policy=policy, reshard_after_forward=False)
-    fully_shard(base.get_decoder(), mesh=mesh, mp_policy=policy)
+    fully_shard(base.get_decoder(), mesh=mesh, mp_policy=policy, reshard_after_forward=True)
 
 
 def units(model: nn.Module) -> list[FSDPModule]:
     """The parts of a model that FSDP2 shards."""
     return [module for module in model.modules() if isinstance(module, FSDPModule)]
+
+
+def reshard(model: nn.Module) -> None:
+    """Let go of parameters that a pass without a backward has left together: they may be about to change."""
+    for unit in units(model):
+        unit.reshard()
 
 
 @contextmanager

@@ -12,7 +12,10 @@ from typing import Any
 from ..types import Message, Preference, UserError
 from .adapters import row_id, text_or_list
 
-ACCEPTED = "'prompt', 'chosen' and 'rejected' (text or lists of {role, content}), or 'chosen' and 'rejected' as whole conversations"
+ACCEPTED = (
+    "'prompt', 'chosen' and 'rejected' (text or lists of {role, content}), or 'chosen' and 'rejected' as whole "
+    "conversations"
+)
 
 
 def preference(row: Mapping[str, Any], origin: str) -> Preference:

@@ -11,7 +11,7 @@ import difflib
 import gzip
 import hashlib
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, cast
@@ -54,6 +54,22 @@ def read_rows(path: str | Path, on_bad: OnBad = _stop) -> Iterator[tuple[Row, st
         yield item
     if not number:
         raise UserError(f"{path}: holds no rows. Give a file with at least one, or check how it was written.")
+
+
+def rows_where(rows: Iterable[tuple[Row, str]], where: Mapping[str, Any]) -> Iterator[tuple[Row, str]]:
+    """The rows whose columns have the values of ``where``; all, where it is empty.
+
+    Raises:
+        UserError: none has; names them.
+    """
+    found = total = 0
+    for row, origin in rows:
+        total += 1
+        if all(name in row and row[name] == value for name, value in where.items()):
+            found += 1
+            yield row, origin
+    if total and not found:
+        raise UserError(f"{origin.rsplit(':', 1)[0]}: none of {total} rows has {dict(where)}. Check names and values.")
 
 
 def fingerprint(path: str | Path) -> str:

@@ -15,7 +15,8 @@ class Score:
     """One scored completion.
 
     Args:
-        values: metric name -> number of this example. Metrics are means of these over all evaluated examples.
+        values: metric name -> number of this example. Metrics are means of these over all evaluated examples; nan says
+            that a metric does not apply to an example, whatever the answer, and leaves it out of that metric's mean.
         detail: parsed answer, failure reason, ...: what ``predictions.jsonl`` shows besides the values.
         reason: short failure label to be counted, None on success.
     """
@@ -46,7 +47,7 @@ class Task(ABC):
         """
 
     def reads(self, row: Mapping[str, Any]) -> bool:
-        """Whether a raw row is of this task rather than of another one in the same file; what `record` refuses may be."""
+        """Whether a raw row is of this task, even a bad one, rather than of another task in the same file."""
         return True
 
     @abstractmethod

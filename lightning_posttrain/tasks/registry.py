@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from ..types import UserError
+from .bamboo import Bamboo
 from .base import Task
 from .format_following import FormatFollowing
 from .gsm8k import GSM8K
 from .gsm8k_tags import GSM8KTags
+from .inis import Inis
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (FormatFollowing, GSM8K, GSM8KTags)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Bamboo, FormatFollowing, GSM8K, GSM8KTags, Inis)}
 
 
 def task_class(name: str) -> type[Task]:

@@ -60,6 +60,8 @@ class WordProblemSpec:
     """Largest number in a question, from 5 to 9999; the smallest is 1. No result is negative."""
     two_step_prob: float = 0.25
     """Share of rows with two operations instead of one."""
+    carry_share: float | None = None
+    """Share of rows in which a one is carried or borrowed; null = as numbers drawn at random have it (about half)."""
     working: Literal["results", "columns"] = "results"
     """How a step is worked out: at once (``27+45=72``), or digit by digit from the right
     (``27+45: 7+5=12, 2+4+1=7, 72``), which a small model learns much sooner."""
@@ -74,8 +76,10 @@ class WordProblemSpec:
         """Raise UserError naming the first field with an impossible value."""
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name in ("two_step_prob", "careless"):
+            if field.name in ("two_step_prob", "careless") or (field.name == "carry_share" and value is not None):
                 good, wanted = type(value) in (int, float) and 0 <= value <= 1, "a probability from 0 to 1"
+            elif field.name == "carry_share":
+                continue
             elif field.name == "max_operand":
                 good, wanted = type(value) is int and 5 <= value <= 9999, "a whole number from 5 to 9999"
             elif field.name == "working":
@@ -123,10 +127,12 @@ def make_split(spec: WordProblemSpec, split: Split) -> list[dict[str, str]]:
     rows: dict[str, dict[str, str]] = {}
     for index in range(count):
         operations = rng.choice(TWO_STEPS if rng.random() < spec.two_step_prob else ONE_STEP)
+        carried = None if spec.carry_share is None else rng.random() < spec.carry_share
         for _ in range(ATTEMPTS):
             operands = _operands(rng, spec.max_operand, operations)
             question = _question(rng, operations, operands)
-            if held_out(operands) == (split == "eval") and question not in rows:
+            fits = carried is None or carries(operations, operands) == carried
+            if fits and held_out(operands) == (split == "eval") and question not in rows:
                 break
         else:
             raise UserError(
@@ -143,6 +149,19 @@ def held_out(operands: Sequence[int]) -> bool:
     """Whether these numbers, in whatever order, are for evaluation. Decided without seed and spec."""
     key = "/".join(map(str, sorted(operands)))
     return hashlib.sha256(key.encode()).digest()[0] < HELD_OUT_OF_256
+
+
+def carries(operations: str, operands: Sequence[int]) -> bool:
+    """Whether any step carries or borrows a one."""
+    found = False
+
+    def notice() -> bool:
+        nonlocal found
+        found = True
+        return False
+
+    _answer(operations, operands, "columns", notice)
+    return found
 
 
 def _operands(rng: random.Random, most: int, operations: str) -> list[int]:
@@ -194,7 +213,7 @@ def _columns(left: int, sign: str, right: int, forgets: Callable[[], bool] | Non
         last = not left and not right
         result += place * (value if last else value % 10)
         carried = int(borrows) if sign == "-" else value // 10
-        if carried and forgets is not None and forgets():
+        if carried and not last and forgets is not None and forgets():
             carried = 0
         place *= 10
     return parts, result

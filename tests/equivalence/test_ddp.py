@@ -1,4 +1,4 @@
-"""Two ranks equal one process, whatever the cutting; a signal to one of them stops both at the same step."""
+"""Two ranks equal one process, whatever the cutting, sharded or not; a signal to one of them stops both."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ CASES: dict[str, Any] = {
     "small-micros": {"attempts": [{}], "options": {**OPTIONS, "world": 2, "tokens_per_micro": 44}},
     "dpo-one": {"attempts": [{}], "options": {**OPTIONS, "dpo": True, "module": {"loss": "aot"}}},
     "dpo-two": {"attempts": [{}], "options": {**OPTIONS, "dpo": True, "module": {"loss": "aot"}, "world": 2}},
+    "fsdp": {"attempts": [{}], "options": {**OPTIONS, "world": 2, "fsdp": True}},
+    "fsdp-dpo": {
+        "attempts": [{}],
+        "options": {**OPTIONS, "dpo": True, "module": {"loss": "aot"}, "world": 2, "fsdp": True},
+    },
+    "fsdp-stopped": {"attempts": [SIGTERM, {}], "options": {**OPTIONS, "world": 2, "fsdp": True}},
     "stopped": {"attempts": [SIGTERM, {}], "options": {**OPTIONS, "world": 2}},
 }
 
@@ -49,7 +55,10 @@ def weights(folder: Path) -> dict[str, Any]:
     return AtomicCheckpointIO().load_checkpoint(folder / "checkpoints" / f"step-{2 * STEPS:08d}.ckpt")["state_dict"]
 
 
-@pytest.mark.parametrize(("name", "single"), [("two", "one"), ("small-micros", "one"), ("dpo-two", "dpo-one")])
+@pytest.mark.parametrize(
+    ("name", "single"),
+    [("two", "one"), ("small-micros", "one"), ("dpo-two", "dpo-one"), ("fsdp", "one"), ("fsdp-dpo", "dpo-one")],
+)
 def test_two_ranks_equal_one(name: str, single: str, work: Path) -> None:
     stderr = "".join(path.read_text() for path in (work / name).glob("stderr-*"))
     assert exits(work, name) == [0, 0], stderr
@@ -61,7 +70,8 @@ def test_two_ranks_equal_one(name: str, single: str, work: Path) -> None:
     assert (work / name / "weights").read_text() == (work / name / "weights1").read_text(), "the ranks drifted apart"
 
 
-def test_a_signal_to_one_rank_stops_both_and_the_run_resumes(work: Path) -> None:
-    assert exits(work, "stopped") == [143, 143, 0, 0]
-    assert values(work / "stopped", "loss") == values(work / "two", "loss")
-    assert (work / "stopped" / "weights").read_text() == (work / "two" / "weights").read_text()
+@pytest.mark.parametrize(("name", "whole"), [("stopped", "two"), ("fsdp-stopped", "fsdp")])
+def test_a_signal_to_one_rank_stops_both_and_the_run_resumes(name: str, whole: str, work: Path) -> None:
+    assert exits(work, name) == [143, 143, 0, 0]
+    assert values(work / name, "loss") == values(work / whole, "loss")
+    assert (work / name / "weights").read_text() == (work / whole / "weights").read_text()

@@ -48,3 +48,13 @@ def test_one_example_has_no_standard_error():
 def test_missing_values_are_refused():
     with pytest.raises(ValueError, match="need values for"):
         NamedMeans(["a", "b"]).update({"a": 1.0})
+
+
+def test_a_name_that_does_not_apply_leaves_only_its_own_mean_alone():
+    metric = NamedMeans(["a", "b", "c"])
+    metric.update({"a": 1.0, "b": float("nan"), "c": float("nan")})
+    metric.update({"a": 0.0, "b": 1.0, "c": float("nan")})
+    found = metric.compute()
+    assert (found["a"], found["b"]) == (0.5, 1.0)
+    assert found["c"].isnan()
+    assert found["b/stderr"].isnan()

@@ -11,7 +11,7 @@ import pytest
 
 from lightning_posttrain.tasks import word_problems
 from lightning_posttrain.tasks.gsm8k_tags import GSM8KTags
-from lightning_posttrain.tasks.word_problems import QUESTIONS, WordProblemSpec, generate, held_out, make_split
+from lightning_posttrain.tasks.word_problems import QUESTIONS, WordProblemSpec, carries, generate, held_out, make_split
 from lightning_posttrain.types import Completion, UserError
 
 SPEC = WordProblemSpec(n_train=600, n_eval=200, max_operand=99, two_step_prob=0.4)
@@ -123,3 +123,18 @@ def test_every_field_of_the_spec_is_described() -> None:
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(field.target, ast.Name)
     }
     assert described == {field.name for field in fields(WordProblemSpec)}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_the_share_of_rows_that_carry_is_as_asked(share):
+    rows = make_split(WordProblemSpec(n_train=300, carry_share=share, working="columns"), "train")
+    found = sum(bool(re.search(r"\d[-+]\d+[-+]1=", row["answer"])) for row in rows) / len(rows)
+    assert found == pytest.approx(share, abs=0.07)
+
+
+@pytest.mark.parametrize(
+    ("operations", "operands", "expected"),
+    [("+", (19, 1), True), ("+", (18, 1), False), ("+", (50, 50), False), ("-", (20, 1), True), ("-", (21, 1), False)],
+)
+def test_what_carries(operations, operands, expected):
+    assert carries(operations, operands) == expected

@@ -1,0 +1,1 @@
+"""What runs in the workers. Imports nothing of the package but itself, so that a worker starts without torch."""

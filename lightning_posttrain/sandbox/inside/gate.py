@@ -1,0 +1,74 @@
+"""Reads a snippet before it is run and says what in it is not Ibis. A filter of quality, not the wall around it.
+
+It looks at the syntax tree, so words in strings and comments mean nothing to it. What gets past it runs into the wall:
+no files, no network, no processes.
+"""
+
+from __future__ import annotations
+
+import ast
+
+MODULES = {"ibis", "datetime", "math", "decimal", "statistics", "re", "__future__"}
+PANDAS = {"pandas", "numpy"}
+"""Allowed, and told: an answer that computes in pandas is not an Ibis expression."""
+
+NAMES = frozenset(
+    ("open", "eval", "exec", "compile", "getattr", "setattr", "delattr", "globals", "locals", "vars", "breakpoint")
+)
+ATTRIBUTES = frozenset({
+    "raw_sql", "sql", "attach", "attach_sqlite", "detach", "load_extension", "register_filesystem",
+    "to_csv", "to_parquet", "to_parquet_dir", "to_delta", "to_json", "to_pickle", "to_excel", "to_hdf", "to_feather",
+    "to_xlsx", "tofile", "read_pickle", "read_postgres", "read_mysql", "read_sqlite", "read_delta", "read_xlsx",
+    "read_geo", "read_sql", "fromfile", "memmap", "mro", "gi_frame", "gi_code", "cr_frame", "f_back", "f_globals",
+    "f_locals", "f_builtins", "tb_frame", "tb_next", "func_globals", "func_code",
+})  # fmt: skip
+INNER_MODULES = frozenset(
+    ("os", "sys", "subprocess", "builtins", "importlib", "pathlib", "shutil", "socket", "ctypes", "pickle", "io")
+)
+"""Modules that other modules have imported; a column may well be called so."""
+
+
+class Refused(Exception):
+    """A snippet uses what is not allowed; the message names it and its line."""
+
+
+def check(tree: ast.AST) -> bool:
+    """Whether a snippet imports pandas or numpy.
+
+    Raises:
+        Refused: it uses something that is not allowed.
+    """
+    pandas = False
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            pandas |= _check_import(node)
+        elif isinstance(node, ast.Name):
+            if node.id in NAMES or (_dunder(node.id) and node.id != "__name__"):
+                raise _refused(node, node.id)
+        elif isinstance(node, ast.Attribute) and (node.attr in ATTRIBUTES or _private(node.attr)):
+            raise _refused(node, f".{node.attr}")
+    return pandas
+
+
+def _check_import(node: ast.Import | ast.ImportFrom) -> bool:
+    names = [alias.name for alias in node.names]
+    modules, relative = (names, 0) if isinstance(node, ast.Import) else ([node.module or ""], node.level)
+    for module in modules:
+        if module.split(".")[0] not in MODULES | PANDAS or relative:
+            raise _refused(node, f"import {module or '.'}")
+    for word in (part for name in [*names, *modules] for part in name.split(".")):
+        if word in ATTRIBUTES | INNER_MODULES or (_private(word) and word != "__future__"):
+            raise _refused(node, f"import {word}")
+    return any(module.split(".")[0] in PANDAS for module in modules)
+
+
+def _dunder(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def _private(name: str) -> bool:
+    return name.startswith("__")
+
+
+def _refused(node: ast.AST, what: str) -> Refused:
+    return Refused(f"line {getattr(node, 'lineno', 0)}: {what} is not allowed here")
