@@ -102,6 +102,10 @@ class Checkpoints(Checkpoint):
             sweep(self.folder)
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.strategy.restore_checkpoint_after_setup:  # a sharded run learns later that it resumes
+            self._refuse_earlier_run(trainer)
+
+    def _refuse_earlier_run(self, trainer: L.Trainer) -> None:
         """Refuse to start from scratch on top of another run."""
         held = sorted(self.folder.glob("*.ckpt")) if trainer.ckpt_path is None else []
         if held:
@@ -114,6 +118,7 @@ class Checkpoints(Checkpoint):
         self._signals.watch()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._refuse_earlier_run(trainer)
         self._signals.watch()
         self._saved = self._last_step = trainer.global_step
         self._total = total_steps(trainer, pl_module)

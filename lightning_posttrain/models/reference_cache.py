@@ -11,6 +11,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,7 +96,7 @@ class WithReference:
 
 def cached_logprobs(
     source: ExampleSource,
-    logprobs: Callable[[MicroBatch], Tensor],
+    logprobs: Callable[[], AbstractContextManager[Callable[[MicroBatch], Tensor]]],
     key: str,
     cache_dir: str | Path,
     *,
@@ -108,7 +109,7 @@ def cached_logprobs(
 
     Args:
         source: N examples.
-        logprobs: micro-batch -> (N,) nats of its supervised tokens; not called on a hit.
+        logprobs: gives, as a context, a function micro-batch -> (N,) nats of its supervised tokens; not called on a hit.
         key: covers weights, precision and all else that decides them; the rows are added here.
         cache_dir: folder of the cache.
         tokens_per_micro, min_shared: as in training.
@@ -125,11 +126,9 @@ def cached_logprobs(
         temporary = folder.with_name(f".{name}-{token}")
         temporary.mkdir(parents=True, exist_ok=True)
         try:
-            _write(
-                temporary,
-                rank,
-                _compute(source, logprobs, range(rank, len(source), world_size), tokens_per_micro, min_shared),
-            )
+            with logprobs() as compute:
+                mine = range(rank, len(source), world_size)
+                _write(temporary, rank, _compute(source, compute, mine, tokens_per_micro, min_shared))
             gather(None)  # all parts are there
             if rank == 0:
                 meta = {"parts": world_size, "examples": len(source)}

@@ -18,7 +18,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedTokenizerBase
 
@@ -128,18 +128,15 @@ class PolicyModule(L.LightningModule):
 
     def build(self, dtype: torch.dtype = torch.float32) -> None:
         """Build the policy, outside a Trainer too."""
-        self.model = load_policy(
-            self.pretrained,
-            self.architecture,
-            vocab_size=len(self.tokenizer),
-            dtype=dtype,
-            load=self.load,
-            lora=self.lora,
-            seed=self.seed,
-        )
+        self.model = self.initial_policy(dtype)
         if self.device_mesh is not None:
             mixed = str(self.trainer.precision) == "bf16-mixed"
             shard(self.model, data_mesh(self.device_mesh), torch.bfloat16 if mixed else None)
+
+    def initial_policy(self, dtype: torch.dtype) -> nn.Module:
+        """The policy as it is at the start of the run, another one with each call."""
+        how: dict[str, Any] = {"load": self.load, "lora": self.lora, "seed": self.seed}
+        return load_policy(self.pretrained, self.architecture, vocab_size=len(self.tokenizer), dtype=dtype, **how)
 
     def configure_callbacks(self) -> list[L.Callback]:
         """Refuse the Trainer's flags that this loop owns, before Lightning's own check of them."""

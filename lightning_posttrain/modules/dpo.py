@@ -7,6 +7,8 @@ at the start, held as a copy of what is trained, or only as its log-probs in a c
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +24,7 @@ from ..models.reference_cache import WithReference, cached_logprobs, weights_fin
 from ..ops.logprobs import token_logprobs
 from ..ops.policy import policy_logprobs
 from ..ops.ranks import gather
+from ..ops.sharding import whole_parameters
 from ..types import MicroBatch, StepBatch, UserError
 from .base import PolicyModule
 
@@ -64,7 +67,7 @@ class DPOModule(PolicyModule):
         self.loss, self.reference_spec = loss, reference
         self.reference: Reference | None = None
         self.weights_key: str | None = None
-        self.cached = False
+        self.cached = self.moved = False
         self.coupled: dict[int, StepGradient] = {}
         self.val_sums: dict[str, Tensor] = {}
 
@@ -74,11 +77,9 @@ class DPOModule(PolicyModule):
         if not self.loss.needs_reference:
             return
         spec, trainer = self.reference_spec, self._trainer
-        caches = spec.cached and trainer is not None and trainer.state.fn == "fit"
-        if caches:
+        if spec.cached and trainer is not None and trainer.state.fn == "fit":
             self.weights_key = weights_fingerprint(self.model)
-        resumes = trainer is not None and trainer.ckpt_path is not None  # such a policy has moved already
-        if not caches or resumes or spec.policy == "base":
+        else:
             self.reference = Reference(self.model, spec.policy)
 
     # ---- the reference --------------------------------------------------------------------------------------------
@@ -90,6 +91,10 @@ class DPOModule(PolicyModule):
     def on_fit_start(self) -> None:
         self.cache_reference()  # for an optimizer that was given from outside
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.moved = True
+
     def cache_reference(self) -> None:
         """Put the reference's log-probs beside the rows, if they are to be cached; a second call does nothing."""
         if self.weights_key is None or self.cached:
@@ -98,7 +103,7 @@ class DPOModule(PolicyModule):
         if data is None:
             raise UserError("reference.cached needs a data module, whose rows it can wrap; give one to `fit`")
         data.wrap(self._with_reference)
-        self.reference, self.cached = None, True
+        self.cached = True
 
     def _with_reference(self, source: ExampleSource) -> WithReference:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -118,14 +123,21 @@ class DPOModule(PolicyModule):
             print(f"reference: {len(source)} rows {how}", file=sys.stderr)
         return WithReference(source, found)
 
-    @torch.no_grad()
-    def _reference_logprobs(self, micro: MicroBatch) -> Tensor:
-        micro = micro.to(self.device)
-        with self.trainer.precision_plugin.forward_context():
-            if self.reference is None:
-                return token_logprobs(self.model, micro)
-            with self.reference.active():
-                return token_logprobs(self.model, micro)
+    @contextmanager
+    def _reference_logprobs(self) -> Iterator[Callable[[MicroBatch], Tensor]]:
+        """What computes the reference's log-probs of a micro-batch."""
+        model = self.model
+        if self.moved:  # this run resumes one whose cache is gone
+            model = self.initial_policy(next(model.parameters()).dtype).to(self.device)
+            without_dropout(model)
+        reference = Reference(model, "base") if self.reference_spec.policy == "base" else None
+        with (
+            torch.no_grad(),
+            whole_parameters(model),
+            reference.active() if reference else nullcontext(),
+            self.trainer.precision_plugin.forward_context(),
+        ):
+            yield lambda micro: token_logprobs(model, micro.to(self.device))
 
     # ---- a step ---------------------------------------------------------------------------------------------------
 

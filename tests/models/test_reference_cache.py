@@ -1,5 +1,7 @@
 """Reference log-probs on disk: what a key covers, what is read back, and what damage does."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,7 @@ def made(tmp_path, source, calls, key="k"):
         calls.append(micro.ids)
         return micro.targets[micro.gather].float()
 
-    return cached_logprobs(source, logprobs, key, tmp_path, tokens_per_micro=70, min_shared=4)
+    return cached_logprobs(source, lambda: nullcontext(logprobs), key, tmp_path, tokens_per_micro=70, min_shared=4)
 
 
 def test_each_token_gets_its_own_value_back(tmp_path):
@@ -61,7 +63,7 @@ def test_a_failure_leaves_nothing_and_damage_is_named(tmp_path):
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError):
-        cached_logprobs(Pairs(), broken, "k", tmp_path, tokens_per_micro=70, min_shared=4)
+        cached_logprobs(Pairs(), lambda: nullcontext(broken), "k", tmp_path, tokens_per_micro=70, min_shared=4)
     assert list(tmp_path.iterdir()) == []
     made(tmp_path, Pairs(), [])
     (folder,) = tmp_path.iterdir()

@@ -11,6 +11,7 @@ import torch
 
 from lightning_posttrain.batching.cut import cut_step
 from lightning_posttrain.batching.loader import StepLoader
+from lightning_posttrain.callbacks.checkpoint import Checkpoints
 from lightning_posttrain.losses.preference_objective import NAMED, PreferenceObjective
 from lightning_posttrain.models.load import LoraSpec
 from lightning_posttrain.modules.dpo import DPOModule, ReferenceSpec
@@ -112,7 +113,7 @@ def test_a_cached_reference_gives_the_same_run(lora: LoraSpec | None, tmp_path: 
         data = _Data(SOURCE)
         calls = []
         compute = module._reference_logprobs
-        module._reference_logprobs = lambda micro: calls.append(1) or compute(micro)  # type: ignore[method-assign] # noqa: B023
+        module._reference_logprobs = lambda: calls.append(1) or compute()  # type: ignore[method-assign] # noqa: B023
         trainer_for(tmp_path, [], max_epochs=-1, max_steps=3).fit(module, datamodule=data)
         assert isinstance(data.source, WithReference)
         assert bool(calls) == (attempt == 0)
@@ -134,6 +135,19 @@ class _Data(__import__("lightning").LightningDataModule):  # type: ignore[misc]
 
     def train_dataloader(self) -> StepLoader:
         return StepLoader(self.source, 3, 200)
+
+
+def test_a_resumed_run_whose_cache_is_gone_computes_the_reference_of_the_start(tmp_path: Path) -> None:
+    losses = []
+    for name, steps, resume in (("one", 4, None), ("two", 2, None), ("two", 4, "step-00000002.ckpt")):
+        spec = ReferenceSpec(cached=True, cache_dir=str(tmp_path / f"cache-{len(losses)}"))
+        module = build_dpo(optimizer=OptimizerSpec(lr=1e-2), reference=spec)
+        values = logged(module)
+        trainer = trainer_for(tmp_path / name, [Checkpoints(every_n_steps=1)], max_epochs=-1, max_steps=steps)
+        path = tmp_path / name / "checkpoints" / resume if resume else None
+        trainer.fit(module, datamodule=_Data(SOURCE), ckpt_path=path)
+        losses.append(values["train/loss"])
+    assert losses[2] == losses[0][2:]
 
 
 def test_the_base_is_the_model_without_adapters(tmp_path: Path) -> None:
