@@ -69,13 +69,20 @@ def _parser(command: Callable[..., Any], prog: str) -> tuple[ArgumentParser, lis
     return parser, [p.name for p in positional], variadic
 
 
+def _underscored(arg: str) -> str:
+    name, equals, value = arg.partition("=")
+    return name[:2] + name[2:].replace("-", "_") + equals + value if name.startswith("--") else arg
+
+
 def _help(doc: str, name: str) -> str:
     lines = (line.strip() for line in doc.split("\n"))
     return next((line.removeprefix(f"{name}: ") for line in lines if line.startswith(f"{name}: ")), "")
 
 
 def _spelt_out(command: Callable[..., Any], args: list[str]) -> list[str]:
-    """``args`` with "true" after flags given alone, and the several values of a list as one JSON list."""
+    """``args`` with underscores in options (``--output-dir``), "true" after flags given alone, and the several values
+    of a list as one JSON list."""
+    args = [_underscored(arg) for arg in args]
     parameters = inspect.signature(command, eval_str=True).parameters.values()
     flags = {f"--{p.name}" for p in parameters if p.annotation is bool}
     lists = {f"--{p.name}" for p in parameters if p.annotation in (list[str], list[str] | None)}

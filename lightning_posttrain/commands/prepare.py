@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..tasks import bamboo_data, inis_data, word_problems
-from ..tasks.bamboo_data import BambooDataSpec
+from ..tasks import word_problems
+from ..tasks.bamboo import data as bamboo_data
+from ..tasks.bamboo.data import BambooDataSpec
 from ..tasks.format_data import FormatDataSpec, generate
-from ..tasks.inis_data import InisDataSpec
+from ..tasks.inis import data as inis_data
+from ..tasks.inis.data import InisDataSpec
 from ..tasks.word_problems import WordProblemSpec
 from ..types import UserError
 

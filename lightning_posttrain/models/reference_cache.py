@@ -109,7 +109,8 @@ def cached_logprobs(
 
     Args:
         source: N examples.
-        logprobs: gives, as a context, a function micro-batch -> (N,) nats of its supervised tokens; not called on a hit.
+        logprobs: a context that gives a function, micro-batch -> (N,) nats of its supervised tokens; not entered on a
+            hit.
         key: covers weights, precision and all else that decides them; the rows are added here.
         cache_dir: folder of the cache.
         tokens_per_micro, min_shared: as in training.

@@ -103,3 +103,13 @@ def test_groups(capsys):
     assert summary(group) == "Do one of two things"
     with pytest.raises(UserError, match="copy, gather"):
         run(group, ["paste"], "lpt do")
+
+
+def test_an_option_may_be_written_with_dashes(capsys):
+    def command(*, output_dir: str, flag: bool = False) -> None:
+        """Do it."""
+        print(output_dir, flag)
+
+    assert run(command, ["--output-dir", "a-b", "--flag"], "prog") == 0
+    assert run(command, ["--output-dir=a-b"], "prog") == 0
+    assert capsys.readouterr().out == "a-b True\na-b False\n"

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lightning_posttrain.sandbox import SandboxFault, SandboxSpec
-from lightning_posttrain.tasks.bamboo import METRICS, STAGES, Bamboo, BambooReward
+from lightning_posttrain.tasks.bamboo.task import METRICS, STAGES, Bamboo, BambooReward
 from lightning_posttrain.tasks.reward import RewardRunner
 from lightning_posttrain.types import Completion, UserError
 

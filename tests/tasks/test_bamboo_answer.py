@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_posttrain.tasks.bamboo_answer import (
+from lightning_posttrain.tasks.bamboo.answer import (
     blocks,
     leaves_ibis,
     needs,

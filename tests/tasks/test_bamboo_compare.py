@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_posttrain.tasks.bamboo_compare import Compare, compare, kind_of
+from lightning_posttrain.tasks.bamboo.compare import Compare, compare, kind_of
 
 TEXT, INT, REAL = ("s", "string"), ("i", "int64"), ("r", "float64")
 LOOSE = Compare()

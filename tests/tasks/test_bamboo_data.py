@@ -12,12 +12,11 @@ from pathlib import Path
 import pytest
 
 from lightning_posttrain.sandbox import SandboxSpec
-from lightning_posttrain.tasks import bamboo_data, bamboo_mutants
-from lightning_posttrain.tasks.bamboo import Bamboo
-from lightning_posttrain.tasks.bamboo_data import SIZES, BambooDataSpec, Maker
-from lightning_posttrain.tasks.bamboo_easy import CONDITIONS, easy_schemas, easy_templates
-from lightning_posttrain.tasks.bamboo_schemas import ROLES, SCHEMAS
-from lightning_posttrain.tasks.bamboo_templates_more import TEMPLATES
+from lightning_posttrain.tasks.bamboo import Bamboo, data, mutants
+from lightning_posttrain.tasks.bamboo.data import SIZES, BambooDataSpec, Maker
+from lightning_posttrain.tasks.bamboo.easy import CONDITIONS, easy_schemas, easy_templates
+from lightning_posttrain.tasks.bamboo.schemas import ROLES, SCHEMAS
+from lightning_posttrain.tasks.bamboo.templates_more import TEMPLATES
 from lightning_posttrain.types import Completion, UserError
 
 DATA = Path(__file__).parents[2] / "data" / "bamboo"
@@ -184,17 +183,17 @@ def test_templates_and_schemas_are_whole():
     ],
 )
 def test_naive_versions(gold, label, mutant):
-    assert (label, mutant) in bamboo_mutants.naive(gold)
+    assert (label, mutant) in mutants.naive(gold)
 
 
 @pytest.mark.parametrize(("field", "value"), [("scale", 0), ("scale", 6.0), ("seed", 1.5)])
 def test_an_impossible_spec_is_refused(tmp_path, field, value):
     with pytest.raises(UserError, match=f"{field}={value}"):
-        bamboo_data.generate(tmp_path / "x", BambooDataSpec(**{field: value}))
+        data.generate(tmp_path / "x", BambooDataSpec(**{field: value}))
     assert not (tmp_path / "x").exists()
 
 
 def test_a_template_that_tables_cannot_tell_from_naive_code_is_an_error(monkeypatch):
-    monkeypatch.setattr(bamboo_data, "ATTEMPTS", 0)
+    monkeypatch.setattr(data, "ATTEMPTS", 0)
     with pytest.raises(UserError, match="sft_val: no tables tell"):
         Maker(0).rows("sft_val", 1, 0)

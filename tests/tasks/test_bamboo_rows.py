@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from lightning_posttrain.sandbox import Table
 from lightning_posttrain.tasks.bamboo import Bamboo
-from lightning_posttrain.tasks.bamboo_compare import Compare
-from lightning_posttrain.tasks.bamboo_rows import infer_type
+from lightning_posttrain.tasks.bamboo.compare import Compare
+from lightning_posttrain.tasks.bamboo.rows import infer_type
 from lightning_posttrain.types import Message, UserError
 
 TASK = Bamboo()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lightning_posttrain.tasks.base import Score
 from lightning_posttrain.tasks.inis import Inis, InisReward
-from lightning_posttrain.tasks.inis_score import final_answer
+from lightning_posttrain.tasks.inis.score import final_answer
 from lightning_posttrain.tasks.reward import RewardRunner
 from lightning_posttrain.types import Completion, Message, Record, UserError
 

@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 
 from lightning_posttrain.cli import main
-from lightning_posttrain.tasks import inis_data
-from lightning_posttrain.tasks.inis import Inis, InisReward
-from lightning_posttrain.tasks.inis_data import InisDataSpec, generate, make_files
-from lightning_posttrain.tasks.inis_documents import TEMPLATES
-from lightning_posttrain.tasks.inis_facts import NUCLIDES, nuclides
-from lightning_posttrain.tasks.inis_mutations import MUTATIONS
-from lightning_posttrain.tasks.inis_words import ELEMENTS, Isotope, tokens
+from lightning_posttrain.tasks.inis import Inis, InisReward, data
+from lightning_posttrain.tasks.inis.data import InisDataSpec, generate, make_files
+from lightning_posttrain.tasks.inis.documents import TEMPLATES
+from lightning_posttrain.tasks.inis.facts import NUCLIDES, nuclides
+from lightning_posttrain.tasks.inis.mutations import MUTATIONS
+from lightning_posttrain.tasks.inis.words import ELEMENTS, Isotope, tokens
 from lightning_posttrain.types import Completion, Record, UserError
 
 DATA = Path(__file__).parents[2] / "data" / "inis"
@@ -41,7 +40,7 @@ def said(text: str) -> Completion:
 def test_the_committed_files_come_from_the_generator(tmp_path):
     manifest = generate(tmp_path, InisDataSpec())
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        ["manifest.json", *(f"{name}.jsonl" for name in inis_data.FILES)]
+        ["manifest.json", *(f"{name}.jsonl" for name in data.FILES)]
     )
     for path in tmp_path.iterdir():
         assert path.read_bytes() == (DATA / path.name).read_bytes(), path.name
@@ -51,7 +50,7 @@ def test_the_committed_files_come_from_the_generator(tmp_path):
     assert sum(path.stat().st_size for path in DATA.iterdir()) < 3_000_000
 
 
-@pytest.mark.parametrize("name", inis_data.FILES)
+@pytest.mark.parametrize("name", data.FILES)
 def test_every_right_answer_passes(name: str):
     for record in records(name):
         score = TASK.score(record, said(record.answer))
@@ -71,20 +70,16 @@ def test_every_rejected_answer_fails_by_its_label(name: str):
 
 
 def test_splits_share_no_template_nuclide_or_name():
-    train = [row for name in inis_data.FILES if name.endswith("train") for row in rows(name)]
+    train = [row for name in data.FILES if name.endswith("train") for row in rows(name)]
     for names in (["sft_val", "dpo_val", "rlvr_val"], ["sft_test"]):
         held = [row for name in names for row in rows(name)]
         assert not {row["template"] for row in held} & {row["template"] for row in train}
         assert not isotopes(held) & isotopes(train)
     assert not isotopes(rows("short_test")) & isotopes(train)
     assert {row["template"] for row in rows("short_test")} <= {row["template"] for row in train}
-    prompts = Counter(
-        json.dumps(row.get("prompt") or row["messages"][0]) for name in inis_data.FILES for row in rows(name)
-    )
+    prompts = Counter(json.dumps(row.get("prompt") or row["messages"][0]) for name in data.FILES for row in rows(name))
     assert max(prompts.values()) == 1
-    assert len({row["id"] for name in inis_data.FILES for row in rows(name)}) == sum(
-        len(rows(n)) for n in inis_data.FILES
-    )
+    assert len({row["id"] for name in data.FILES for row in rows(name)}) == sum(len(rows(n)) for n in data.FILES)
 
 
 def isotopes(some: list[dict[str, Any]]) -> set[str]:
@@ -92,7 +87,7 @@ def isotopes(some: list[dict[str, Any]]) -> set[str]:
 
 
 def test_labels_and_lengths():
-    for name in inis_data.FILES:
+    for name in data.FILES:
         for row in rows(name):
             assert row["source"] == "inis"
             assert row["synthetic"] is True
@@ -143,7 +138,7 @@ def test_templates_belong_to_one_split():
 def test_small_sets_other_seeds_and_refusals(tmp_path, capsys):
     spec = InisDataSpec(**SMALL, seed=5)
     assert make_files(spec) == make_files(spec) != make_files(InisDataSpec(**SMALL, seed=6))
-    assert tuple(make_files(spec)) == inis_data.FILES
+    assert tuple(make_files(spec)) == data.FILES
     for change in ({"short_share": 2.0}, {"seed": "x"}, {"n_dpo_val": 10}, {"n_sft_val": True}):
         with pytest.raises(UserError, match=next(iter(change))):
             InisDataSpec(**{**SMALL, **change}).check()

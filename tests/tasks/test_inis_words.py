@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_posttrain.tasks.inis_units import parse_unit
-from lightning_posttrain.tasks.inis_words import Day, Isotope, Quantity, overlap, tokens, ungrounded
+from lightning_posttrain.tasks.inis.units import parse_unit
+from lightning_posttrain.tasks.inis.words import Day, Isotope, Quantity, overlap, tokens, ungrounded
 
 
 @pytest.mark.parametrize(

@@ -16,14 +16,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..types import Completion, UserError
-from .format_data import _write_all
-from .inis import Inis
-from .inis_documents import TEMPLATES
-from .inis_examples import Asked, Example, ExampleMaker
-from .inis_facts import Split
-from .inis_mutations import MUTATIONS, reject
-from .inis_texts import Level
+from ...types import Completion, UserError
+from ..format_data import _write_all
+from .documents import TEMPLATES
+from .examples import Asked, Example, ExampleMaker
+from .facts import Split
+from .mutations import MUTATIONS, reject
+from .task import Inis
+from .texts import Level
 
 Row = dict[str, Any]
 FILES = ("sft_train", "sft_val", "sft_test", "short_test", "dpo_train", "dpo_val", "rlvr_train", "rlvr_val")

@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..sandbox import Table
+from ...sandbox import Table
 
 Split = Literal["train", "val", "test"]
 Flavour = Literal["plain", "nulls", "ties"]

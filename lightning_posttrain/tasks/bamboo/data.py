@@ -1,7 +1,7 @@
 """Writes the Bamboo data: questions about tables, answered with Ibis code. Every claim in it is proved by running it.
 
 The gold code of an item is run on every filling of its tables, and what it gives is what is expected. An item stays
-only if each naive change of its code (`bamboo_mutants.naive`) is told from it by some filling; until then its tables
+only if each naive change of its code (`mutants.naive`) is told from it by some filling; until then its tables
 are filled anew. A rejected answer of a preference pair is one that the task's scorer has failed. An item is a function
 of (seed, file, tier, index): the first rows of a file do not depend on how many follow. Left out: other dialects.
 """
@@ -17,16 +17,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..sandbox import Job, Sandbox, SandboxSpec
-from ..types import Completion, Record, UserError
-from . import bamboo_mutants
-from .bamboo import Bamboo
-from .bamboo_easy import EasySchema, easy_schemas, easy_templates, easy_values, fill_easy
-from .bamboo_items import Draft, Place, answer_text, complete, filled_in, row_of
-from .bamboo_schemas import FLAVOURS, SCHEMAS, Schema, fill
-from .bamboo_templates import Template, values
-from .bamboo_templates_more import TEMPLATES
-from .format_data import _write_all
+from ...sandbox import Job, Sandbox, SandboxSpec
+from ...types import Completion, Record, UserError
+from ..format_data import _write_all
+from . import mutants as mutations
+from .easy import EasySchema, easy_schemas, easy_templates, easy_values, fill_easy
+from .items import Draft, Place, answer_text, complete, filled_in, row_of
+from .schemas import FLAVOURS, SCHEMAS, Schema, fill
+from .task import Bamboo
+from .templates import Template, values
+from .templates_more import TEMPLATES
 
 SIZES: dict[str, tuple[int, int]] = {
     "sft_train": (480, 264),
@@ -169,7 +169,7 @@ class Maker:
             if not rows[0] or not any(rows[1:]):
                 continue  # an empty result is expected of many a wrong answer
             row = json.loads(json.dumps(row_of(draft, runs[0].columns or (), rows)))  # as it will be read
-            mutants = bamboo_mutants.naive(draft.gold, filled_in(draft))
+            mutants = mutations.naive(draft.gold, filled_in(draft))
             mutants = [(label, code) for label, code in mutants if label not in draft.template.immune]
             tried.append(_Trial(draft, row, self.task.record(row, draft.place.id), mutants))
         golds = self.task.score_all([(trial.record, _completion(trial.draft.gold)) for trial in tried])
@@ -196,7 +196,7 @@ class Maker:
         draft, row, problem = trial.draft, trial.row, trial.record.meta["problem"]
         visible = problem.expected[0]
         by_label: dict[str, list[str]] = {}
-        for label, code in [*trial.mutants, *bamboo_mutants.blunders(draft.gold, draft.schema.words(), visible)]:
+        for label, code in [*trial.mutants, *mutations.blunders(draft.gold, draft.schema.words(), visible)]:
             by_label.setdefault(label, []).append(code)
         drawn = {
             label: draft.rng.random() ** (1 / (1 if label in COMMON else RARE_WEIGHT)) for label in sorted(by_label)

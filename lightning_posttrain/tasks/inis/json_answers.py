@@ -21,9 +21,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .inis_units import parse_unit
-from .inis_words import Quantity, number_of, overlap, plain, quantity, tokens
-from .strict_json import StrictJSONError, _float, _int, _no_constant, find_objects, parse_json
+from ..strict_json import StrictJSONError, _float, _int, _no_constant, find_objects, parse_json
+from .units import parse_unit
+from .words import Quantity, number_of, overlap, plain, quantity, tokens
 
 Form = Literal["object", "array"]
 Path = tuple[Any, ...]

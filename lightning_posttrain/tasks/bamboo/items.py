@@ -1,6 +1,6 @@
 """Writes one item of the Bamboo data as a row: prompt, thought and answer, tables and expected results.
 
-Only text: what is expected comes from whoever ran the gold code (`bamboo_data`).
+Only text: what is expected comes from whoever ran the gold code (`data`).
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..sandbox import Table
-from .bamboo_easy import EasySchema
-from .bamboo_rows import Result
-from .bamboo_schemas import Schema, Split
-from .bamboo_templates import Template
+from ...sandbox import Table
+from .easy import EasySchema
+from .rows import Result
+from .schemas import Schema, Split
+from .templates import Template
 
 SHOWN_ROWS = 3
 SYSTEM = (

@@ -1,7 +1,7 @@
 """What an INIS passage tells, drawn from the facts of one split: named slots with a text and a value to extract.
 
 A template refers to slots by name (``{a.isotope}``), so a passage and its gold answer cannot disagree. Left out: the
-passages themselves, which are in inis_texts.
+passages themselves, which are in texts.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from . import inis_facts as facts
-from .inis_facts import Nuclide, Split, owner_of_number
-from .inis_words import MONTH_NAMES
+from . import facts
+from .facts import Nuclide, Split, owner_of_number
+from .words import MONTH_NAMES
 
 MONTHS = MONTH_NAMES.split()  # strftime would ask the locale
 FIRST_DAY, NUM_DAYS = datetime.date(2016, 1, 1), 3000
@@ -26,7 +26,7 @@ class Slot:
     Args:
         text: as the passage writes it.
         value: as JSON writes it.
-        rule: how an answer is compared, see `inis_json`.
+        rule: how an answer is compared, see `json_answers`.
     """
 
     text: str

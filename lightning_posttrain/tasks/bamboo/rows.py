@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ..sandbox import Table
-from ..types import Message, Record, UserError
-from .bamboo_compare import UNKNOWN, Compare
+from ...sandbox import Table
+from ...types import Message, Record, UserError
+from .compare import UNKNOWN, Compare
 
 PROMPTS = ("prompt", "messages", "question")
 HIDDEN = ("hidden_tables", "hidden", "hidden_fillings", "test_tables")

@@ -1,6 +1,6 @@
 """Ways in which an INIS answer goes wrong, each made on purpose and by its name.
 
-The names are the scorer's own reasons: `inis_data` scores every rejected answer and refuses one that fails for another
+The names are the scorer's own reasons: `data` scores every rejected answer and refuses one that fails for another
 reason than its label says. Left out: answers with several faults.
 """
 
@@ -11,8 +11,8 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .inis_examples import Asked, Example
-from .inis_items import NOT_STATED
+from .examples import Asked, Example
+from .items import NOT_STATED
 
 OTHER_UNIT = {
     **{"years": "days", "days": "hours", "hours": "minutes", "minutes": "seconds", "seconds": "minutes"},

@@ -1,12 +1,12 @@
 """The long passages of the INIS data: reports of several paragraphs' worth of things, most of which nobody asks for.
 
-As in inis_texts, whose short passages come first in a curriculum. Quantities are objects ``{value, unit}`` here, and a
+As in texts, whose short passages come first in a curriculum. Quantities are objects ``{value, unit}`` here, and a
 field may be null because the document does not tell it.
 """
 
 from __future__ import annotations
 
-from .inis_texts import SHORT, Template
+from .texts import SHORT, Template
 
 _SAMPLES = {"a": "sample", "b": "sample", "c": "sample"}
 _TABLE = (

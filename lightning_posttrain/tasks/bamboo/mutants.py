@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .bamboo_rows import Result
+from .rows import Result
 
 Mutant = tuple[str, str]
 """Label and code."""

@@ -1,11 +1,11 @@
 """Questions for the Bamboo data on joins, windows, the best of groups, pivots, sets, chains and order.
 
-In the form of `bamboo_templates`, and the list of all of them, with the split each is asked in.
+In the form of `templates`, and the list of all of them, with the split each is asked in.
 """
 
 from __future__ import annotations
 
-from .bamboo_templates import SINGLE, Template
+from .templates import SINGLE, Template
 
 T = Template
 MORE: tuple[Template, ...] = (

@@ -2,7 +2,7 @@
 
 A template belongs to one split. Short ones (60 words or fewer) tell a few things to be copied; long ones tell of
 several samples, nuclides or plants, of which a question or a schema wants some. ``lacks`` names slots that are drawn
-but not told: an answer to them comes from memory or from nowhere. Left out: how rows are drawn, which is in inis_data.
+but not told: an answer to them comes from memory or from nowhere. Left out: how rows are drawn, which is in data.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .inis_facts import Split
+from .facts import Split
 
 Level = Literal["short", "long"]
 
@@ -22,7 +22,7 @@ class Template:
 
     Args:
         id, split, level: name, the split it belongs to, difficulty.
-        scenes: letter -> scene, see `inis_scenes`; several of one kind tell different things.
+        scenes: letter -> scene, see `scenes`; several of one kind tell different things.
         text: the passage, with slots.
         fields: the object to extract: key -> slot, or nested.
         asks: (slot, question) that the passage answers.

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..sandbox import Table
-from .bamboo_schemas import FEW_NUMBERS, NUMBERS, Flavour, Split
-from .bamboo_templates import Template
+from ...sandbox import Table
+from .schemas import FEW_NUMBERS, NUMBERS, Flavour, Split
+from .templates import Template
 
 TABLES = ("sales", "stock", "trips", "orders", "bills", "parts", "jobs", "votes", "games", "boxes")
 TEXTS = {

@@ -142,7 +142,7 @@ def _either(words: Mapping[str, Unit]) -> str:
 
 _ATOM = rf"(?:(?i:{_either(_NAMES)})|{_either(_SYMBOLS)})(?![^\W_])"
 UNIT = rf"(?:{_ATOM}(?:(?:\s?/\s?|\s(?i:per)\s){_ATOM}){{0,2}})"
-"""Regular expression of a unit, in text that `inis_words.plain` has made uniform."""
+"""Regular expression of a unit, in text that `words.plain` has made uniform."""
 _SPLIT = re.compile(r"\s?/\s?|\s[pP][eE][rR]\s(?!cents?\b)")
 
 

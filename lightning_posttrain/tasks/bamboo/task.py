@@ -11,15 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
-from ..sandbox import Job, Outcome, Sandbox, SandboxSpec
-from ..sandbox.jobs import Stage
-from ..types import Completion, Record, UserError
-from .bamboo_answer import Answer, leaves_ibis, needs, read_answer, same_code, stated_numbers
-from .bamboo_compare import Compare, Verdict, compare
-from .bamboo_rows import Problem, is_bamboo, read_row
-from .base import Score, Task
-from .numbers import parse_number
-from .reward import Reward
+from ...sandbox import Job, Outcome, Sandbox, SandboxSpec
+from ...sandbox.jobs import Stage
+from ...types import Completion, Record, UserError
+from ..base import Score, Task
+from ..numbers import parse_number
+from ..reward import Reward
+from .answer import Answer, leaves_ibis, needs, read_answer, same_code, stated_numbers
+from .compare import Compare, Verdict, compare
+from .rows import Problem, is_bamboo, read_row
 
 Pair = tuple[Record, Completion]
 RAN: tuple[str, ...] = ("parses", "gate_ok", "builds", "executes")

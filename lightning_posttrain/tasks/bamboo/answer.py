@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from .numbers import parse_number
+from ..numbers import parse_number
 
 OPEN, CLOSE = "<think>", "</think>"
 PYTHON = frozenset({"py", "python", "python3", "ipython", "ibis"})

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from .inis_items import Item, abstains, fits
-from .inis_json import Path, Reading, agrees, as_quantity, is_numeric, leaves, number_of, read, rule_of, shown
-from .inis_words import Quantity, Token, overlap, tokens, ungrounded
+from .items import Item, abstains, fits
+from .json_answers import Path, Reading, agrees, as_quantity, is_numeric, leaves, number_of, read, rule_of, shown
+from .words import Quantity, Token, overlap, tokens, ungrounded
 
 Judged = tuple[dict[str, float | bool], dict[str, Any], str | None]
 """Values of the metrics that apply, detail, and what is wrong first (None: nothing)."""

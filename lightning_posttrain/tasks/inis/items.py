@@ -19,10 +19,10 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 from referencing import Registry
 
-from ..records.adapters import conversation
-from ..types import Conversation, UserError
-from .inis_json import number_of, rule_problem
-from .inis_words import tokens
+from ...records.adapters import conversation
+from ...types import Conversation, UserError
+from .json_answers import number_of, rule_problem
+from .words import tokens
 
 Kind = Literal["extract", "qa", "list", "unanswerable"]
 VERIFIERS = ("numeric", "string", "json_field", "json_schema")
@@ -48,7 +48,7 @@ class Item:
         form: of the answer.
         gold: an object, a list or a text.
         schema: JSON Schema 2020-12 of the answer; None = any.
-        rules: path -> rule, see `inis_json`.
+        rules: path -> rule, see `json_answers`.
         context: the passage.
         partial: only the fields of ``gold`` are judged; others may be there.
         rel: share by which the quantity of a text answer may be off.

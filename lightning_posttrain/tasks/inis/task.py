@@ -12,12 +12,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..types import Completion, Record, UserError
-from . import bamboo_rows
-from .base import Score, Task
-from .inis_items import Item, read_item
-from .inis_score import final_answer, judge_json, judge_text
-from .reward import Reward
+from ...types import Completion, Record, UserError
+from ..bamboo import rows as bamboo_rows
+from ..base import Score, Task
+from ..reward import Reward
+from .items import Item, read_item
+from .score import final_answer, judge_json, judge_text
 
 LABELS = ("difficulty", "template", "facts", "verifier", "rejected_kind", "source", "synthetic")
 JSON_METRICS = (
@@ -66,7 +66,7 @@ class Inis(Task):
         return not bamboo_rows.is_bamboo(row)
 
     def record(self, row: Mapping[str, Any], origin: str) -> Record:
-        """A row as a record: SFT, preference or RLVR (see `inis_items`); its right answer must pass its own checks."""
+        """A row as a record: SFT, preference or RLVR (see `items`); its right answer must pass its own checks."""
         item, talk = read_item(row, origin)
         labels = {key: row[key] for key in LABELS if row.get(key) is not None}
         meta = {"item": item, "type": item.kind, **labels}

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from .inis_units import UNIT, Dims, Unit, parse_unit, same_dims
-from .numbers import parse_number
+from ..numbers import parse_number
+from .units import UNIT, Dims, Unit, parse_unit, same_dims
 
 _ELEMENTS = """
 H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb

@@ -1,10 +1,10 @@
 """Questions about one table for the Bamboo data, with gold code: those on rows, groups, nulls,
 dates, texts and cases.
 
-A template speaks of columns by role (`bamboo_schemas.ROLES`) in braces, and of drawn values: ``{v}`` ``{u}`` measures,
+A template speaks of columns by role (`schemas.ROLES`) in braces, and of drawn values: ``{v}`` ``{u}`` measures,
 ``{m}`` ``{n}`` small numbers, ``{c}`` ``{e}`` categories, ``{w}`` a word, ``{g}`` a group, ``{year}``. Which split a
 template belongs to stands with it: no question of validation or test is asked in training. Joins, windows and sets are
-in `bamboo_templates_more`, the shortest questions in `bamboo_easy`.
+in `templates_more`, the shortest questions in `easy`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from .bamboo_schemas import FEW_NUMBERS, Schema, Split
+from .schemas import FEW_NUMBERS, Schema, Split
 
 Difficulty = Literal["easy", "medium", "hard"]
 

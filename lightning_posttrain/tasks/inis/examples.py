@@ -1,7 +1,7 @@
 """Questions about INIS passages with their right answers: a template, what was drawn for it, and one thing to ask.
 
 An example knows a rival answer too: what the same question would get from another passage or, where the passage does
-not say, from memory. Rejected answers are made of it. Left out: files and splits, which are in inis_data.
+not say, from memory. Rejected answers are made of it. Left out: files and splits, which are in data.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .inis_facts import Split
-from .inis_items import NOT_STATED
-from .inis_scenes import Scene, SceneMaker, Slot
-from .inis_texts import ASK, EXTRACT, LIST, Template
+from .facts import Split
+from .items import NOT_STATED
+from .scenes import Scene, SceneMaker, Slot
+from .texts import ASK, EXTRACT, LIST, Template
 
 Asked = Literal["extract", "extract_null", "qa", "unanswerable", "list"]
 SHARES: dict[Asked, float] = {"extract": 0.45, "extract_null": 0.12, "qa": 0.2, "unanswerable": 0.13, "list": 0.1}
