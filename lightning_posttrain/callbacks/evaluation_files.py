@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..metrics.pass_at_k import pass_at_k, wilson
 from ..records.files import write_text
 from ..tasks.base import Score
@@ -66,8 +68,8 @@ def write_evaluation(
     step: int,
     computed: Mapping[str, float],
     answers: str,
-) -> None:
-    """Write metrics.json and predictions.jsonl.
+) -> dict[str, Any]:
+    """Write metrics.json and predictions.jsonl; what is in the first.
 
     Args:
         folder: of the task at this step.
@@ -95,9 +97,23 @@ def write_evaluation(
         "stderr": errors,
         "ci95": {name: ends for name, ends in intervals.items() if ends is not None},
         "reasons": dict(Counter(a["reason"] for answers in drawn for a in answers if a["reason"]).most_common()),
+        **_of_details([line["detail"] for line in lines]),
     }
     write_lines(folder / "predictions.jsonl", [_without_nan(line) for line in lines])
     write_json(folder / "metrics.json", summary)
+    return summary
+
+
+def _of_details(details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What tasks that run answers tell of each: classes of errors, and seconds."""
+    found: dict[str, Any] = {}
+    if any("error_class" in detail for detail in details):
+        classes = Counter(detail["error_class"] for detail in details if detail.get("error_class"))
+        found["error_classes"] = dict(classes.most_common())
+    if seconds := [detail["seconds"] for detail in details if detail.get("seconds")]:
+        p50, p95 = np.quantile(seconds, [0.5, 0.95])
+        found["latency_seconds"] = {"p50": round(float(p50), 4), "p95": round(float(p95), 4)}
+    return found
 
 
 def _without_nan(value: Any) -> Any:

@@ -160,7 +160,7 @@ class GenerationEval(L.Callback):
         lines = gather_rows([prediction_line(*one) for one in together])
         tables = gather_rows([self._table(*one) for one in together]) if self.debug else []
         if trainer.is_global_zero:
-            write_evaluation(
+            summary = write_evaluation(
                 self._folder(trainer), lines, self.task.name, self.task.primary, step, computed, module.answers_are
             )
             rows = [row for table in tables for row in table]
@@ -168,8 +168,7 @@ class GenerationEval(L.Callback):
                 write_debug(Path(trainer.default_root_dir) / "debug", self.debug, step, rows, values)
             self._log(trainer, values, time.perf_counter() - began)
             if trainer.state.fn != "fit":
-                print(f"{self.task.name}: {len(lines)} rows of {self.source}, answers {module.answers_are}")
-                print("".join(f"  {name:<24}{value:.4g}\n" for name, value in values.items()), end="")
+                _tell(self.task.name, self.source, summary)
         return values
 
     def _table(self, record: Record, completions: list[Completion], scores: list[Score]) -> list[dict[str, Any]]:
@@ -185,6 +184,15 @@ class GenerationEval(L.Callback):
 
     def _folder(self, trainer: L.Trainer) -> Path:
         return Path(trainer.default_root_dir) / "eval" / f"step_{trainer.global_step:06d}" / self.task.name
+
+
+def _tell(task: str, source: str, summary: Mapping[str, Any]) -> None:
+    """The summary of an evaluation on the terminal."""
+    print(f"{task}: {summary['n']} rows of {source}, answers {summary['answers']}")
+    print("".join(f"  {name:<24}{value:.4g}\n" for name, value in summary["metrics"].items()), end="")
+    for name in ("reasons", "error_classes", "latency_seconds"):
+        if summary.get(name):
+            print(f"  {name}: " + ", ".join(f"{k} {v}" for k, v in summary[name].items()))
 
 
 def load_records(
