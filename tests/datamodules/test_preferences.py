@@ -153,3 +153,12 @@ def test_dpo_by_the_command_line(write_rows, tmp_path, capsys):
         Path(tmp_path / "two" / "model" / "model.safetensors").read_bytes()
         == Path(tmp_path / "one" / "model" / "model.safetensors").read_bytes()
     )
+
+
+def test_a_part_may_be_some_rows_of_a_file(prepared, write_rows):
+    path = str(write_rows([{**row, "level": "easy" if i % 2 else "hard"} for i, row in enumerate(rows())], "a.jsonl"))
+    module = prepared(mix=[MixPart(path, where={"level": "easy"}, val_path=path)])
+    assert [e[0].id for e in module.train_set] == ["p1", "p3", "p5", "p7"]
+    assert len(module.val_set) == 4
+    with pytest.raises(UserError, match=r"none of 8 rows has .*'odd'"):
+        prepared(mix=[MixPart(path, where={"level": "odd"})])

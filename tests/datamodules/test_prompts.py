@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lightning_posttrain.batching.tree import MIN_SHARED
+from lightning_posttrain.datamodules.examples import MixPart
 from lightning_posttrain.datamodules.prompts import PromptDataModule
 from lightning_posttrain.tasks.gsm8k import GSM8K
 from lightning_posttrain.text.spec import ChatSpec
@@ -141,3 +142,31 @@ def test_lengths_that_make_no_sense(options, message):
 def test_an_unprepared_module_says_so():
     with pytest.raises(UserError, match="prepare"):
         PromptDataModule("x", GSM8K()).train_dataloader()
+
+
+def test_a_mix_of_prompts_has_keys_of_its_own(write_rows):
+    parts = [MixPart(str(write_rows(rows(n), f"{n}.jsonl")), weight) for n, weight in ((6, 2.0), (8, 1.0))]
+    module = PromptDataModule(task=GSM8K(), mix=parts)
+    module.prepare(ChatSpec().renderer(TOKENIZER))
+    found = keys(module.train_set)
+    assert len(found) == len(set(found)) == 9
+    assert sum(key < 6 for key in found) == 6
+    assert module.mixture.report()[parts[1].path]["rows"] == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mix": [MixPart("x", max_repeats=2)]}, "prompts repeat by epochs"),
+        ({"mix": [MixPart("x")], "path": "y"}, "data.path='y' does not go with data.mix"),
+    ],
+)
+def test_a_mix_that_cannot_be_meant_is_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        PromptDataModule(task=GSM8K(), **options)
+
+
+def test_path_and_task_are_needed_without_a_mix():
+    for options, named in (({"task": GSM8K()}, "data.path=null"), ({"path": "x"}, "data.task=null")):
+        with pytest.raises(UserError, match=named):
+            PromptDataModule(**options).prepare(ChatSpec().renderer(TOKENIZER))

@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -183,3 +184,44 @@ def test_only_rewards_with_a_limit_start_processes():
     runner.evaluate([pair("x")])
     assert runner._pool is None
     assert pickle.loads(pickle.dumps(runner)).names == ("says",)
+
+
+class Together(Reward):
+    """Takes all samples at once; what it answers is set by the test."""
+
+    name = "together"
+    optional = True
+
+    def __init__(self, answers: Any) -> None:
+        self.answers = answers
+        self.calls = 0
+
+    def __call__(self, record: Record, completion: Completion) -> float:
+        raise AssertionError("not one by one")
+
+    def evaluate(self, pairs: Any) -> Any:
+        self.calls += 1
+        if isinstance(self.answers, Exception):
+            raise self.answers
+        return self.answers
+
+
+def test_a_reward_may_take_all_samples_at_once() -> None:
+    reward = Together([0.5, None, 1.0])
+    table = RewardRunner([reward]).evaluate([pair("x")] * 3)
+    assert reward.calls == 1
+    assert table.values[[0, 2], 0].tolist() == [0.5, 1.0]
+    assert math.isnan(table.values[1, 0])
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ([0.5], "returned 1 numbers for 3 samples"),
+        ([0.5, 1.0, float("nan")], "returned nan"),
+        (ValueError("no worker"), "raised ValueError: no worker"),
+    ],
+)
+def test_a_failure_of_all_samples_at_once_is_told(answers: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        RewardRunner([Together(answers)]).evaluate([pair("x")] * 3)
