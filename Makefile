@@ -4,7 +4,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help quickstart grpo-demo test check format clean
+.PHONY: help quickstart grpo-demo bamboo-inis test check format clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -42,6 +42,13 @@ grpo-demo: .venv/.installed  ## reinforcement learning on small word problems, b
 	$(BIN)/lightning-posttrain compare $(DEMO)/grpo --limit 2
 	@echo
 	@echo "curves: $(DEMO)/report/curves.png    rollouts: $(DEMO)/report/report.md and $(DEMO)/grpo/rollouts/*.parquet"
+
+RECIPE := outputs/bamboo_inis_tiny
+bamboo-inis: .venv/.installed  ## SFT, DPO and reinforcement learning on tables and documents, a small model (minutes, CPU)
+	for stage in sft dpo rlvr; do OUTPUT_DIR=$(RECIPE) $(BIN)/lightning-posttrain fit \
+	  -c configs/bamboo_inis/tiny/$$stage.yaml --run.overwrite true || exit 1; done
+	$(BIN)/lightning-posttrain report $(RECIPE)/sft $(RECIPE)/dpo $(RECIPE)/rlvr --output $(RECIPE)/report
+	@echo "curves: $(RECIPE)/report/curves.png    rollouts: $(RECIPE)/rlvr/rollouts/*.parquet"
 
 test: .venv/.installed  ## the whole test suite (offline, CPU, minutes)
 	$(BIN)/python -m pytest -n 2

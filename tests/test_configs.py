@@ -1,15 +1,18 @@
 """The configurations that come with the library: all of them parse, and the small GSM8K study runs from end to end."""
 
 import csv
+import inspect
 import json
 import re
 import shlex
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from lightning.pytorch.strategies import DeepSpeedStrategy
 
 from lightning_posttrain.cli import main
 from lightning_posttrain.commands import COMMANDS
@@ -41,6 +44,14 @@ def at_the_root(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
+def check_deepspeed(path):
+    """What can be said without the package: the strategy takes these options, and its config is there."""
+    strategy = yaml.safe_load((ROOT / path).read_text())["trainer"]["strategy"]
+    assert strategy["class_path"] == "lightning.pytorch.strategies.DeepSpeedStrategy"
+    assert set(strategy["init_args"]) <= set(inspect.signature(DeepSpeedStrategy.__init__).parameters)
+    assert json.loads((ROOT / strategy["init_args"]["config"]).read_text())["zero_optimization"]["stage"] in (2, 3)
+
+
 @pytest.mark.parametrize("path", CONFIGS)
 def test_every_configuration_parses_as_it_says(path):
     """With the commands in its comments; module and data module are built, without weights and without a network."""
@@ -48,6 +59,9 @@ def test_every_configuration_parses_as_it_says(path):
     if not lines and "class_path" in yaml.safe_load((ROOT / path).read_text()).get("model", {}):
         lines = [["fit", "-c", path]]  # its comment names a target of the Makefile
     assert lines, f"{path}: no comment says how it is used"
+    if "deepspeed" in (ROOT / path).read_text().lower() and find_spec("deepspeed") is None:
+        check_deepspeed(path)
+        return
     for command, *words in lines:
         if command in ("fit", "validate"):
             with fit_args(words) as args:

@@ -184,7 +184,7 @@ def train(
     adam_eps: float = 1e-8,
     grpo: bool = False,
     dpo: bool = False,
-    fsdp: bool = False,
+    fsdp: bool | str = False,
     **trainer_options: Any,
 ) -> tuple[list[dict[str, Any]], str]:
     """Run to the end, from scratch or from a checkpoint; returns the record and a digest of the final weights.
@@ -192,7 +192,7 @@ def train(
     With ``grpo`` the module samples and learns from its own completions of six prompts, two a step; with ``dpo`` it
     learns from random pairs.
     As one rank of several, the environment must say where the others are; with ``fsdp`` they
-    share the parameters. A large ``adam_eps`` keeps the rounding of
+    share the parameters, and with ``fsdp: folders`` each writes its own. A large ``adam_eps`` keeps the rounding of
     gradients near zero from growing into different weights.
     """
     warnings.filterwarnings("ignore")
@@ -201,7 +201,7 @@ def train(
     make: Any = build_grpo if grpo else build_dpo if dpo else build
     model = make(**{"optimizer": OptimizerSpec(lr=1e-2, eps=adam_eps), **(module or {})})
     if world > 1:
-        shards: Any = ModelParallelStrategy(world, 1, save_distributed_checkpoint=False)
+        shards: Any = ModelParallelStrategy(world, 1, save_distributed_checkpoint=fsdp == "folders")
         trainer_options |= {"strategy": shards if fsdp else "ddp", "devices": world}
     trainer = trainer_for(folder, [*callbacks, recorder, saver], **trainer_options)
     place = {"rank": rank, "world_size": world}

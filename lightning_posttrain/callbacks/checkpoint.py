@@ -19,10 +19,10 @@ import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.strategies import Strategy
 
 from ..types import UserError
 from .cadence import passed, total_steps
+from .checkpoint_folders import save_folder, writes_folders
 from .checkpoint_io import AtomicCheckpointIO, Manifest, checkpoints_in, find_resume, set_score, sweep
 from .run_lock import RunLock
 from .signals import Interrupted, Signals
@@ -34,7 +34,7 @@ class Checkpoints(Checkpoint):
     """Saves the run every few steps, before it stops, and at the end, as ``step-<n>.ckpt``; ``last.ckpt`` and
     ``best.ckpt`` are links. Takes care of the file format (`AtomicCheckpointIO`) and of one run per folder itself.
 
-    A write that fails stops the run. Needs a strategy that writes one file (single device, DDP, FSDP2).
+    A write that fails stops the run. With DeepSpeed, and FSDP2 if it is told so, a checkpoint is a folder of shards.
 
     Args:
         dirpath: folder of the checkpoints; null = ``checkpoints`` in the Trainer's ``default_root_dir``.
@@ -83,12 +83,6 @@ class Checkpoints(Checkpoint):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Claim the folder and sweep it, before anything is loaded from it."""
         strategy = trainer.strategy
-        if writes_folders(strategy):
-            name = type(strategy).__name__
-            raise UserError(
-                f"{name} writes folders, Checkpoints writes files; with ModelParallelStrategy (FSDP2) set "
-                "save_distributed_checkpoint: false, with another use Lightning's ModelCheckpoint in its place"
-            )
         if type(strategy.checkpoint_io) is TorchCheckpointIO:
             strategy.checkpoint_io = AtomicCheckpointIO()
         if not isinstance(strategy.checkpoint_io, AtomicCheckpointIO):
@@ -231,7 +225,11 @@ class Checkpoints(Checkpoint):
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         self._unflushed = True
-        trainer.save_checkpoint(self._path(self._saved))
+        path = self._path(self._saved)
+        if writes_folders(trainer.strategy):
+            save_folder(path, trainer.save_checkpoint, trainer.strategy.barrier, trainer.is_global_zero)
+        else:
+            trainer.save_checkpoint(path)
         if trainer.is_global_zero:
             self._tidy(trainer)
 
@@ -245,18 +243,12 @@ class Checkpoints(Checkpoint):
             _link(self.folder / "best.ckpt", best)
         for path, _ in found[: -self.keep]:
             if path != best:
-                trainer.strategy.remove_checkpoint(path)
+                AtomicCheckpointIO().remove_checkpoint(path)
 
     def _best(self, found: list[tuple[Path, Manifest]]) -> Path | None:
         sign = 1 if self.mode == "min" else -1
         scored = [(sign * m.score, m.number, path) for path, m in found if m.score is not None]
         return min(scored)[2] if scored else None
-
-
-def writes_folders(strategy: Any) -> bool:
-    """Whether a checkpoint of this strategy is a folder of shards."""
-    own = type(strategy).save_checkpoint is not Strategy.save_checkpoint
-    return own and getattr(strategy, "_save_distributed_checkpoint", True)
 
 
 def _validation_follows(trainer: L.Trainer) -> bool:

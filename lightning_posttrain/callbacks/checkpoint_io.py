@@ -2,7 +2,8 @@
 
 A file is written under a temporary name beside its final one, synced to disk and renamed. Its manifest (format, size,
 sha256, step; ``x.ckpt.json``) is in place before that rename, so whatever carries a final name can be checked. Loading
-checks it, and reads tensors and plain values only. Local files: other stores and sharded checkpoints are left out.
+checks it, and reads tensors and plain values only. A sharded checkpoint is a folder whose files its strategy writes and
+reads; only its size is checked. Local files: other stores are left out.
 """
 
 from __future__ import annotations
@@ -75,9 +76,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             step, sha256 = int(checkpoint.get("global_step", 0)), writer.hash.hexdigest()
-            _write_manifest(target, Manifest(FORMAT, number, step, writer.size, sha256))
+            write_manifest(target, Manifest(FORMAT, number, step, writer.size, sha256))
             os.replace(temporary, target)  # noqa: PTH105 - the tests stop the process at each of these calls
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
         except (OSError, RuntimeError) as error:  # torch hides the write's own error behind a RuntimeError
             cause = writer.error if writer is not None and writer.error is not None else error
             if not isinstance(cause, OSError):
@@ -116,6 +117,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a checkpoint, then its manifest."""
+        if Path(path).is_dir():
+            shutil.rmtree(path)
         Path(path).unlink(missing_ok=True)
         manifest_path(Path(path)).unlink(missing_ok=True)
 
@@ -140,6 +143,11 @@ class _HashingWriter:
     def flush(self) -> None:
         if self.error is None:
             self.file.flush()
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of the files in ``folder``."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def find_resume(folder: str | Path) -> Path | None:
@@ -169,12 +177,15 @@ def checkpoints_in(folder: Path) -> list[tuple[Path, Manifest]]:
 
 
 def damage(path: Path) -> str | None:
-    """Why the checkpoint cannot be used, as the rest of a sentence; None when its size and hash are right."""
-    if not path.is_file():
+    """Why the checkpoint cannot be used, as the rest of a sentence; None when size and, of a file, hash are right."""
+    if not path.exists():
         return "does not exist"
     manifest = read_manifest(path)
     if manifest is None:
         return f"has no readable manifest {manifest_path(path).name} beside it (copy both files together)"
+    if path.is_dir():
+        size = folder_size(path)
+        return None if size == manifest.size else f"is damaged: {size} bytes instead of {manifest.size}"
     size = path.stat().st_size
     if size != manifest.size:
         return f"is damaged: {size} bytes instead of {manifest.size}"
@@ -214,7 +225,7 @@ def set_score(checkpoint: Path, score: float) -> None:
     manifest = read_manifest(checkpoint)
     try:
         if manifest is not None:
-            _write_manifest(checkpoint, replace(manifest, score=score))
+            write_manifest(checkpoint, replace(manifest, score=score))
     except OSError as error:
         raise UserError(_write_failure(manifest_path(checkpoint), error, SLACK)) from error
 
@@ -222,7 +233,10 @@ def set_score(checkpoint: Path, score: float) -> None:
 def sweep(folder: Path) -> None:
     """Remove what killed processes left in ``folder``: temporary files, and manifests whose checkpoint never came."""
     for leftover in folder.glob(".tmp-*"):
-        leftover.unlink(missing_ok=True)
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
     for manifest in folder.glob("*.ckpt.json"):
         if not manifest.with_suffix("").exists():
             manifest.unlink(missing_ok=True)
@@ -261,7 +275,8 @@ def _local(path: str | Path) -> Path:
     return Path(path).absolute()
 
 
-def _write_manifest(checkpoint: Path, manifest: Manifest) -> None:
+def write_manifest(checkpoint: Path, manifest: Manifest) -> None:
+    """Write the manifest of a checkpoint, whole or not at all."""
     path = manifest_path(checkpoint)
     temporary = path.with_name(f".tmp-{path.name}-{os.getpid()}")
     try:
@@ -275,7 +290,7 @@ def _write_manifest(checkpoint: Path, manifest: Manifest) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the renames in ``folder`` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -49,6 +50,7 @@ class RunFiles(L.Callback):
             "world_size": trainer.world_size,
             "seed": pl_module.seed,
             "parent": pl_module.pretrained,
+            "parent_sha256": weights_sha256(pl_module.pretrained),
             "parameters": {"total": sum(p.numel() for p in pl_module.parameters()), "trained": trained},
             "data": data.fingerprints() if hasattr(data, "fingerprints") else {},
             "wall_seconds": 0.0,
@@ -66,12 +68,26 @@ class RunFiles(L.Callback):
 
     def _finish(self, trainer: L.Trainer, status: str) -> None:
         if trainer.is_global_zero and self.facts:
+            if status == "finished":
+                self.facts["model_sha256"] = weights_sha256(self.run_dir / "model")
             took = round(time.perf_counter() - self.began, 3)
             self.facts |= {"status": status, "steps": trainer.global_step, "wall_seconds": took}
             self._write()
 
     def _write(self) -> None:
         write_json(self.run_dir / "run.json", self.facts)
+
+
+def weights_sha256(folder: str | Path | None) -> str | None:
+    """sha256 over the weight files of a model's or adapter's folder; None where there is no such folder (a hub id)."""
+    files = sorted(Path(folder).glob("*.safetensors")) if folder is not None else []
+    if not files:
+        return None
+    total = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:

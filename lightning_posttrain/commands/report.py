@@ -17,6 +17,8 @@ FACTS = ("run", "status", "steps", "wall time (s)", "tokens/s (median)", "traine
 def report(*runs: str, output: str, all_curves: bool = False) -> None:
     """Write curves.png, metrics.csv and report.md for one or several runs; of rollouts, their rewards and samples too.
 
+    Runs that started from one another's model are shown stage by stage, with what each made worse.
+
     Args:
         runs: run directories.
         output: folder for the three files; those of an earlier report are replaced.
@@ -26,13 +28,15 @@ def report(*runs: str, output: str, all_curves: bool = False) -> None:
     from ..reports.curves import plot_curves
     from ..reports.rollouts import rollout_section
     from ..reports.scalars import read_curves
+    from ..reports.stages import stages_section
     from ..reports.tables import as_csv, as_markdown, number
 
     found = [read_curves(run) for run in runs]
     names = [run.name for run in found]
     if len(set(names)) < len(names):
         raise UserError(f"runs={list(runs)}: two directories have one name; rename one, lines are labelled by it")
-    rollouts = rollout_section(dict(zip(names, map(Path, runs), strict=True)))
+    folders = dict(zip(names, map(Path, runs), strict=True))
+    rollouts, stages = rollout_section(folders), stages_section(folders)
     tags = sorted({tag for run in found for tag in run.curves}, key=_place)
     drawn = [t for t in tags if all_curves or not (t.startswith("perf/") or t.endswith("/seconds"))]
     folder = Path(output)
@@ -46,7 +50,9 @@ def report(*runs: str, output: str, all_curves: bool = False) -> None:
     short = [[number(cell) if isinstance(cell, float) else cell for cell in row] for row in rows]
     facts = as_markdown(FACTS, [_facts(run) for run in found])
     page = f"# Runs\n\n{facts}\n![curves](curves.png)\n\n# Metrics\n\n{as_markdown(HEADER, short)}"
-    write_text(folder / "report.md", page + rollouts)
+    write_text(folder / "report.md", page + stages + rollouts)
+    if stages:
+        print(stages)
     print(f"{folder}: report.md, metrics.csv and curves.png of {', '.join(names)}")
 
 

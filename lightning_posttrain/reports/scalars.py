@@ -14,7 +14,9 @@ from .evals import evaluations
 
 Curve = tuple[list[int], list[float]]
 """Steps and values, ascending by step."""
-LOWER_IS_BETTER = ("loss", "nll", "bpb", "perplexity", "kl", "error", "errors", "duplicate", "seconds")
+LOWER_IS_BETTER = (
+    *("loss", "nll", "bpb", "perplexity", "kl", "error", "errors", "duplicate", "seconds", "timeout", "hallucinated"),
+)
 HIDDEN = ("epoch", "hp_metric")
 
 

@@ -29,6 +29,7 @@ CASES: dict[str, Any] = {
         "options": {**OPTIONS, "dpo": True, "module": {"loss": "aot"}, "world": 2, "fsdp": True},
     },
     "fsdp-stopped": {"attempts": [SIGTERM, {}], "options": {**OPTIONS, "world": 2, "fsdp": True}},
+    "fsdp-folders": {"attempts": [SIGTERM, {}], "options": {**OPTIONS, "world": 2, "fsdp": "folders"}},
     "stopped": {"attempts": [SIGTERM, {}], "options": {**OPTIONS, "world": 2}},
 }
 
@@ -70,7 +71,7 @@ def test_two_ranks_equal_one(name: str, single: str, work: Path) -> None:
     assert (work / name / "weights").read_text() == (work / name / "weights1").read_text(), "the ranks drifted apart"
 
 
-@pytest.mark.parametrize(("name", "whole"), [("stopped", "two"), ("fsdp-stopped", "fsdp")])
+@pytest.mark.parametrize(("name", "whole"), [("stopped", "two"), ("fsdp-stopped", "fsdp"), ("fsdp-folders", "fsdp")])
 def test_a_signal_to_one_rank_stops_both_and_the_run_resumes(name: str, whole: str, work: Path) -> None:
     assert exits(work, name) == [143, 143, 0, 0]
     assert values(work / name, "loss") == values(work / whole, "loss")

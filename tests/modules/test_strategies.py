@@ -6,7 +6,7 @@ import pytest
 import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 
-from lightning_posttrain.callbacks.checkpoint import writes_folders
+from lightning_posttrain.callbacks.checkpoint_folders import writes_folders
 from lightning_posttrain.modules.strategies import data_mesh, deepspeed_engine, set_up_strategy
 from lightning_posttrain.ops.sharding import full, gathered_state, local, set_gradient_sync, shard, whole_parameters
 from lightning_posttrain.types import UserError
@@ -66,6 +66,6 @@ def test_nothing_changes_without_shards():
         layer(torch.ones(1, 2))
 
 
-def test_checkpoints_of_one_file_are_accepted():
+def test_who_writes_folders():
     assert writes_folders(ModelParallelStrategy())
     assert not writes_folders(ModelParallelStrategy(save_distributed_checkpoint=False))
