@@ -71,7 +71,7 @@ def _callbacks(cli: PosttrainCLI, run: str, task: str | None) -> list[Generation
         remedy = f"task={task}: name one of {have}" if have else "its configuration has no GenerationEval; add one"
         raise UserError(f"{run}: {remedy}")
     for callback in chosen:
-        callback.setup(None, cli.model, "validate")  # type: ignore[arg-type]
+        callback.setup(SimpleNamespace(datamodule=cli.datamodule), cli.model, "fit")  # type: ignore[arg-type]
     return chosen
 
 
@@ -81,6 +81,7 @@ def _at(step: int, folder: Path, device: Any, precision: str) -> SimpleNamespace
 
     return SimpleNamespace(
         precision_plugin=MixedPrecision("bf16-mixed", device.type) if precision == "bf16-mixed" else Precision(),
+        state=SimpleNamespace(fn="fit"),
         global_step=step,
         global_rank=0,
         world_size=1,

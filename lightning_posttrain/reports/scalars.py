@@ -79,7 +79,7 @@ def _curve(points: dict[int, float]) -> Curve:
 def lower_is_better(tag: str) -> bool:
     """Whether the best value of ``tag`` is its smallest."""
     words = tag.rsplit("/", 1)[-1].split("_")
-    return any(word in LOWER_IS_BETTER for word in words)
+    return words[0] != "no" and any(word in LOWER_IS_BETTER for word in words)
 
 
 def best(tag: str, curve: Curve) -> tuple[int, float] | None:
