@@ -112,7 +112,7 @@ def test_values_and_gradients_are_those_of_the_plain_model_row_by_row(kind, trun
     out = expected[0] == -torch.inf
     assert out.any() == (truncation[1:] != PLAIN[1:])
     assert not out.all()
-    both = policy_logprobs(model, pack(rows()), truncation, entropy=True)
+    both = policy_logprobs(model, pack(rows()), truncation, statistic="entropy")
     assert_same(list(both), list(expected))
     assert_same(gradients(*both, model), gradients(*expected, model))
     alone, nothing = policy_logprobs(model, pack(rows()), truncation)
@@ -141,30 +141,30 @@ def test_without_truncation_it_is_token_logprobs():
 
 def test_temperature_zero_counts_as_one_and_truncates_nothing():
     model, batch = build(), pack(rows())
-    expected = policy_logprobs(model, batch, PLAIN, entropy=True)
+    expected = policy_logprobs(model, batch, PLAIN, statistic="entropy")
     for cut in ((0, 1.0, 0.0), (3, 0.5, 0.2)):
-        assert_same(list(policy_logprobs(model, batch, (0.0, *cut), entropy=True)), list(expected))
+        assert_same(list(policy_logprobs(model, batch, (0.0, *cut), statistic="entropy")), list(expected))
         assert_same([policy_logprobs(model, batch, (0.0, *cut))[0]], [expected[0]])
 
 
 def test_entropy_by_hand_and_its_limits():
     model, batch = build(), pack(rows())
     model.lm_head.weight.data.zero_()
-    assert policy_logprobs(model, batch, PLAIN, entropy=True)[1].tolist() == pytest.approx(
+    assert policy_logprobs(model, batch, PLAIN, statistic="entropy")[1].tolist() == pytest.approx(
         [math.log(67)] * len(batch.gather)
     )
     model = build()
-    cold, warm, hot = (policy_logprobs(model, batch, (t, 0, 1.0, 0.0), entropy=True)[1] for t in (0.01, 1.0, 1e4))
+    cold, warm, hot = (policy_logprobs(model, batch, (t, 0, 1.0, 0.0), statistic="entropy")[1] for t in (0.01, 1.0, 1e4))
     assert (cold < warm).all()
     assert (warm < hot).all()
     assert hot.tolist() == pytest.approx([math.log(67)] * len(batch.gather), abs=1e-3)
-    one = policy_logprobs(model, batch, (1.0, 1, 1.0, 0.0), entropy=True)[1]
+    one = policy_logprobs(model, batch, (1.0, 1, 1.0, 0.0), statistic="entropy")[1]
     assert one.tolist() == [0.0] * len(batch.gather)
     assert all(torch.isfinite(g).all() for g in gradients(one, one, model))
 
 
 def test_bfloat16_weights_give_float32_numbers():
-    found = policy_logprobs(build(dtype=torch.bfloat16), pack(rows()), TRUNCATIONS["all"], entropy=True)
+    found = policy_logprobs(build(dtype=torch.bfloat16), pack(rows()), TRUNCATIONS["all"], statistic="entropy")
     assert [x.dtype for x in found] == [torch.float32] * 2
     assert torch.isfinite(found[1]).all()
 
@@ -187,3 +187,15 @@ def test_the_samplers_log_probs_are_the_same(kind, truncation):
         logps, _ = policy_logprobs(model, pack(made), truncation)
     assert logps.tolist() == pytest.approx(expected, abs=1e-4)
     assert min(expected) < -0.1
+
+
+def test_log_squares_are_what_a_drawn_token_has_on_average():
+    model, batch = build(), pack(rows())
+    logps, squares = policy_logprobs(model, batch, PLAIN, statistic="log_squares")
+    hidden = model.get_decoder()(
+        input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False, layout=batch.layout
+    ).last_hidden_state[0][batch.sources]
+    probs = model.lm_head(hidden).softmax(-1)
+    assert squares.tolist() == pytest.approx(probs.square().sum(-1).log()[batch.gather].tolist(), abs=1e-12)
+    assert torch.allclose(logps, token_logprobs(model, batch))
+    assert (squares >= -math.log(67) - 1e-12).all()  # uniform over the vocabulary
