@@ -154,7 +154,9 @@ def test_entropy_by_hand_and_its_limits():
         [math.log(67)] * len(batch.gather)
     )
     model = build()
-    cold, warm, hot = (policy_logprobs(model, batch, (t, 0, 1.0, 0.0), statistic="entropy")[1] for t in (0.01, 1.0, 1e4))
+    cold, warm, hot = (
+        policy_logprobs(model, batch, (t, 0, 1.0, 0.0), statistic="entropy")[1] for t in (0.01, 1.0, 1e4)
+    )
     assert (cold < warm).all()
     assert (warm < hot).all()
     assert hot.tolist() == pytest.approx([math.log(67)] * len(batch.gather), abs=1e-3)
