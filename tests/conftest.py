@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import settings
+
+settings.register_profile("offline", deadline=None, derandomize=True)  # the same cases everywhere, however slow
+settings.load_profile("offline")
 
 ARCHITECTURE = {
     "model_type": "qwen3",
