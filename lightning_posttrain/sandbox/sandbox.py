@@ -10,6 +10,7 @@ import logging
 import os
 import selectors
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -119,7 +120,7 @@ class Sandbox:
         except BaseException:
             self.close()
             raise
-        log.info("sandbox: %s", self._protections)
+        print(f"sandbox: {self._protections}", file=sys.stderr)
 
     def _worker(self) -> Worker:
         patience = START_SECONDS + PATIENCE * self.spec.wall_seconds + GRACE_SECONDS
