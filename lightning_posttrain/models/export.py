@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..ops.attention import plain_attention
@@ -107,7 +108,8 @@ def random_base(
         UserError: the seed gives other weights here than it gave in the run.
     """
     plain = replace(load, quantization=None, gradient_checkpointing=False, compile=False)
-    floats = {_plain_name(n): p for n, p in like.named_parameters() if p.is_floating_point() and "lora_" not in n}
+    named = [(n, p) for n, p in like.named_parameters() if "lora_" not in n and not isinstance(p, DTensor)]
+    floats = {_plain_name(n): p for n, p in named if p.is_floating_point()}  # shards are on other ranks too: unchecked
     for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:  # their generators differ
         with torch.device(device):
             built: Any = load_policy(
