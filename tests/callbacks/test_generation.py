@@ -323,3 +323,10 @@ def test_the_options_work_from_a_configuration(config, tmp_path):
     summary = json.loads((tmp_path / "run" / "eval" / "step_000000" / "gsm8k_tags" / "metrics.json").read_text())
     assert summary["samples"] == 2
     assert "pass@2" in summary["metrics"]
+
+
+def test_only_the_rows_asked_for_are_evaluated(write_rows):
+    path = str(write_rows([{**row, "level": i % 2} for i, row in enumerate(PROBLEMS)]))
+    evaluation = GenerationEval(Lottery(), path, where={"level": 1})
+    evaluation.setup(None, None, "validate")
+    assert [r.origin for r in evaluation.records] == [f"{path}:{i + 1}" for i in range(1, len(PROBLEMS), 2)]

@@ -162,3 +162,11 @@ def test_a_part_may_be_some_rows_of_a_file(prepared, write_rows):
     assert len(module.val_set) == 4
     with pytest.raises(UserError, match=r"none of 8 rows has .*'odd'"):
         prepared(mix=[MixPart(path, where={"level": "odd"})])
+
+
+def test_a_mix_may_have_a_size(prepared, write_rows):
+    paths = [str(write_rows(rows(9, name), f"{name}.jsonl")) for name in "ab"]
+    assert len(prepared(mix=[MixPart(p) for p in paths], mix_examples=6).train_set) == 6
+    with pytest.raises(UserError, match="1 are missing"):
+        prepared(mix=[MixPart(p) for p in paths], mix_examples=20)
+    assert len(prepared(mix=[MixPart(p, max_repeats=2) for p in paths], mix_examples=20).train_set) == 20
