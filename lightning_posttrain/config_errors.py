@@ -33,11 +33,18 @@ _SPOKEN = {
     **{"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "list": "a list"},
     **{"dict": "a mapping", "NoneType": "null"},
 }
+_NESTED = re.compile(r"(?P<option>\w+)=NestedArg\(key='(?P<key>[^']+)'")
+_NEGATIVE = re.compile(r"^-(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^-\.?(inf|nan)$", re.IGNORECASE)
+"""What begins with a dash and is a number: argparse's own pattern knows no exponents."""
 _LONGEST = 600
 
 
 class OneLineParser(ArgumentParser):
     """A parser that says what is wrong in one line and exits with 2, without its usage."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._negative_number_matcher = _NEGATIVE
 
     def _get_option_tuples(self, option_string: str) -> list[Any]:
         """None of the options that a long word may be short for: a shortened key is a misspelt one."""
@@ -56,6 +63,8 @@ def shortened(message: str) -> str:
     >>> shortened('Parser key "n":\\n  Expected a <class \\'int\\'>. Got value: abc')
     'n=abc: give a whole number'
     """
+    if nested := _NESTED.search(message):
+        return f"--{nested['option']}.{nested['key']}: there is no such option; give --{nested['option']} one value"
     keys = list(_KEY.finditer(message))
     path = [key[1] for key in keys]
     if unknown := _UNKNOWN.search(message):

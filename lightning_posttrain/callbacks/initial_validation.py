@@ -7,6 +7,9 @@ from typing import Any
 import lightning as L
 import torch
 
+from ..batching.loader import EpochLoader
+from .signals import stop_if_told
+
 
 class InitialValidation(L.Callback):
     """Logs ``val/nll`` at step 0. Lightning's sanity check would run the same batches without logging them."""
@@ -21,6 +24,8 @@ class InitialValidation(L.Callback):
         for index, batch in enumerate(loader):
             with trainer.precision_plugin.val_step_context():
                 pl_module.validation_step(batch.to(trainer.strategy.root_device), index)
+            if isinstance(loader, EpochLoader):  # as many batches on all ranks
+                stop_if_told(trainer)
         pl_module.train()
         if pl_module.val_nll.update_called:
             value = float(pl_module.val_nll.compute())
