@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -63,7 +63,10 @@ class RunSpec:
     resume: bool = False
     """Continue from the newest intact checkpoint in ``dir``, or start if there is none."""
     overwrite: bool = False
-    """Delete an earlier run in ``dir`` first."""
+    """Delete an earlier run in ``dir`` first: what runs write there, and nothing else."""
+    resume_changes: Literal["refuse", "record"] = "refuse"
+    """What happens when a resumed run would compute something else than the part before it: ``refuse``, or ``record``,
+    which goes on and notes in run.json what changed, and at which step."""
 
 
 class PosttrainCLI(LightningCLI):
@@ -172,16 +175,18 @@ class PosttrainCLI(LightningCLI):
             extra.append(ModelExport(self.run_dir / "model"))
         if self.subcommand == "predict":
             extra.append(PredictionWriter(self.run_dir / "predictions.jsonl"))
-        extra.append(RunFiles(self.run_dir, self._save_config))  # last: "finished" means that all is written
+        extra.append(
+            RunFiles(self.run_dir, self._configuration, self.settings.run.resume_changes)
+        )  # last: "finished" means that all is written
         trainer["callbacks"] = [*(trainer.get("callbacks") or []), *extra]
         if trainer.get("logger") in (None, True):
             trainer["logger"] = TensorBoardLogger(self.run_dir, name="", version="tensorboard")
         return super().instantiate_trainer(**{**trainer, **kwargs})
 
-    def _save_config(self, path: Path) -> None:
+    def _configuration(self) -> str:
+        """The resolved configuration as the text of ``config.yaml``."""
         parser = self._parser(self.subcommand)
-        options: dict[str, Any] = {"skip_none": False, "overwrite": True, "multifile": False}
-        parser.save(self.settings, str(path), format=env_config.SAVED, **options)
+        return str(parser.dump(self.settings, format=env_config.SAVED, skip_none=False, skip_validation=True))
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         """Checkpoints are read as tensors and plain values only."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -36,7 +36,7 @@ from .finite import check_finite
 from .optim import OptimizerSpec, ScheduleSpec, build_optimizer, schedule_factor
 from .resume import check_identity, check_parameters
 from .skip_step import SkipStep
-from .strategies import data_mesh, deepspeed_engine, set_up_strategy
+from .strategies import data_mesh, deepspeed_engine, set_up_strategy, sync_only_if
 from .trainer_checks import batches_of, check_trainer
 
 
@@ -86,6 +86,7 @@ class PolicyModule(L.LightningModule):
         self.updated: Sequence[StepBatch] = []
         self.phase_seconds: dict[str, float] = {}
         self._loader_state: dict[str, Any] | None = None
+        self.check_resume: Callable[[dict[str, Any]], None] | None = None
 
     answers_are = "generated"
     """Where `answers` come from, for records of evaluations."""
@@ -186,7 +187,7 @@ class PolicyModule(L.LightningModule):
         for i, micro in enumerate(batch.micros):
             last = i == len(batch.micros) - 1
             set_gradient_sync(self.model, engine, last)
-            with self._sync_only_if(last):
+            with sync_only_if(last, self.trainer):
                 loss, extra = self.micro_loss(micro, batch)
                 self.manual_backward(loss * world)  # world_size undoes the mean that data parallelism takes
             losses.append(loss.detach())
@@ -227,11 +228,6 @@ class PolicyModule(L.LightningModule):
         began = time.perf_counter()
         yield
         self.phase_seconds[name] = self.phase_seconds.get(name, 0.0) + time.perf_counter() - began
-
-    def _sync_only_if(self, last: bool) -> AbstractContextManager[Any]:
-        """Gradients are reduced once per step, with the last micro-batch."""
-        block = getattr(self.trainer.strategy, "block_backward_sync", None)
-        return nullcontext() if last or block is None or self.trainer.world_size == 1 else block()
 
     # ---- validation -----------------------------------------------------------------------------------------------
 
@@ -294,6 +290,8 @@ class PolicyModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse what would be ignored or would mean something else, and remember where the loader stood."""
         fitting = self._trainer is not None and self._trainer.state.fn == "fit"
+        if fitting and self.check_resume is not None:
+            self.check_resume(checkpoint)
         check_identity(checkpoint.get("identity", {}), self._identity, fitting)
         self._loader_state = checkpoint.get("step_loader")
         if self.skip_step is not None and "skip_step" in checkpoint:

@@ -128,11 +128,12 @@ class Renderer:
         except UserError as error:
             raise UserError(f"{origin}: {error}") from error.__cause__
         if self.max_length is not None and len(ids) > self.max_length:
+            drop = self.overlong == "drop"
             overlong = OverlongRow(
                 f"{origin}: the row has {len(ids)} tokens, above max_length {self.max_length}. "
-                "Raise max_length, shorten the row, or set `overlong: drop`."
+                + ("Raise max_length." if drop else "Raise max_length, shorten the row, or set `overlong: drop`.")
             )
-            overlong.drop = self.overlong == "drop"
+            overlong.drop = drop
             raise overlong
         return Sequence(np.array(ids, np.int32), np.array(supervised, np.bool_), conversation.id, origin)
 
