@@ -58,7 +58,9 @@ def _main(args: list[str]) -> int:
 
 
 def _told(message: str, code: int) -> int:
-    print(f"error: {message}" if code == 2 else message, file=sys.stderr)
+    from .env_config import without_secrets
+
+    print(without_secrets(f"error: {message}" if code == 2 else message), file=sys.stderr)
     return code
 
 

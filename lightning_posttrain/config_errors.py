@@ -17,6 +17,7 @@ from typing import Any, NoReturn, get_type_hints
 
 from jsonargparse import ArgumentParser
 
+from .env_config import without_secrets
 from .types import UserError
 
 _KEY = re.compile(r'Parser key "([^"]+)":')
@@ -52,7 +53,7 @@ class OneLineParser(ArgumentParser):
         """None of the options that a long word may be short for: a shortened key is a misspelt one."""
         return [] if option_string.startswith("--") else super()._get_option_tuples(option_string)
 
-    def parse_args(self, args: Any = None, namespace: Any = None, **how: Any) -> Any:
+    def parse_args(self, args: Any = None, namespace: Any = None, **how: Any) -> Any:  # type: ignore[override]
         """jsonargparse hands an option of a class on as text: ``None`` where the user wrote null, in a dict too."""
         if "defaults" in how and isinstance(args, list):  # from within jsonargparse
             args = [_as_yaml(arg) for arg in args]
@@ -61,7 +62,7 @@ class OneLineParser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:
             super().error(message, ex)
-        print(f"error: {shortened(message)}", file=sys.stderr)
+        print(without_secrets(f"error: {shortened(message)}"), file=sys.stderr)
         self.exit(2)
 
 

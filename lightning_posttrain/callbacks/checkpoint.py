@@ -24,6 +24,7 @@ from ..types import UserError
 from .cadence import passed, total_steps
 from .checkpoint_folders import save_folder, writes_folders
 from .checkpoint_io import AtomicCheckpointIO, Manifest, checkpoints_in, find_resume, set_score, sweep
+from .monitored import check_monitor
 from .run_lock import RunLock
 from .signals import Interrupted, Signals, keep_from_lightning
 
@@ -104,6 +105,8 @@ class Checkpoints(Checkpoint):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.strategy.restore_checkpoint_after_setup:  # a sharded run learns later that it resumes
             self._refuse_earlier_run(trainer)
+        if self.monitor is not None and trainer.datamodule is not None:  # type: ignore[attr-defined]
+            check_monitor(self.monitor, trainer, pl_module)
 
     def _refuse_earlier_run(self, trainer: L.Trainer) -> None:
         """Refuse to start from scratch on top of another run."""

@@ -33,7 +33,7 @@ from ..text.spec import ChatSpec
 from ..text.tokenizer import TokenizerSpec, build_tokenizer, tokenizer_fingerprint
 from ..types import Completion, Message, MicroBatch, Record, StepBatch, UserError
 from .finite import check_finite
-from .optim import OptimizerSpec, ScheduleSpec, build_optimizer, schedule_factor
+from .optim import OptimizerSpec, ScheduleSpec, build_optimizer, check_numbers, schedule_factor
 from .resume import check_identity, check_parameters
 from .skip_step import SkipStep
 from .strategies import data_mesh, deepspeed_engine, set_up_strategy, sync_only_if
@@ -73,6 +73,7 @@ class PolicyModule(L.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        check_numbers(optimizer)
         self.automatic_optimization = False
         self.pretrained, self.architecture, self.lora, self.load = pretrained, architecture, lora, load
         self.optimizer_spec, self.schedule_spec = optimizer, schedule
