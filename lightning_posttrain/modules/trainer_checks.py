@@ -91,5 +91,8 @@ def blamed(error: BaseException, config: Any) -> UserError:
 def _speaks_of(error: BaseException, text: str, key: str, value: Any) -> bool:
     if isinstance(error, ZeroDivisionError):
         return value == 0 and value is not False
+    number = re.escape(str(value)) if isinstance(value, int | float) and value not in (0, 1) else None
+    if number is not None and re.search(rf"(?<![\w.]){number}(?![\w.])", text):
+        return True
     name = key.rpartition(".")[2]
     return bool(re.search(rf"\b{re.escape(name)}\b", text)) or (isinstance(value, str) and value in text)
