@@ -1,6 +1,8 @@
 """Configurations that cannot be run: one line that names the file or the option, exit code 2, and nothing left."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import lightning  # noqa: F401 - its log goes to the stderr of the moment it is imported
@@ -157,3 +159,43 @@ def test_a_loop_in_an_extended_file_is_told(tmp_path):
     (tmp_path / "top.yaml").write_text("extends: bomb.yaml\n")
     with pytest.raises(UserError, match=r"bomb\.yaml: is no YAML"):
         env_config.load_file(tmp_path / "top.yaml")
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+@pytest.mark.parametrize("how", [[], ["--run.resume=true"], ["--run.overwrite=true"]])
+def test_a_place_that_cannot_be_written_is_told_by_every_command(tiny_config, tmp_path, capsys, command, how):
+    assert main([command, "-c", str(tiny_config), "--run.dir", str(tmp_path / "rows.jsonl" / "run"), *how]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: cannot write in {tmp_path}/rows.jsonl/run: ")
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOSPC, "free the disk, or choose another folder"),
+        (errno.EROFS, "Read-only file system; choose another folder"),
+        (errno.EACCES, "Permission denied; choose another folder"),
+    ],
+)
+@pytest.mark.parametrize("place", ["numpy.save", "pathlib.Path.mkdir", "pathlib.Path.replace", "os.fsync"])
+def test_a_disk_that_takes_nothing_is_one_line(tiny_config, tmp_path, monkeypatch, capsys, place, number, told):
+    def refuse(*args, **options):
+        raise OSError(number, os.strerror(number), str(args[0]))
+
+    monkeypatch.setattr(place, refuse)
+    assert main(["fit", "-c", str(tiny_config)]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert os.strerror(number) in last
+    assert told in last or "keep fewer checkpoints" in last or "choose a folder that can be written" in last
+    monkeypatch.undo()
+    assert not list(tmp_path.rglob(".tmp-*"))
+
+
+def test_a_reference_that_cannot_be_kept_is_one_line(tiny_config, tmp_path, capsys):
+    config = yaml.safe_load(tiny_config.read_text())
+    config["model"]["class_path"], config["data"]["class_path"] = "DPOModule", "PreferenceDataModule"
+    config["model"]["init_args"]["reference"] = {"cached": True, "cache_dir": str(tmp_path / "rows.jsonl" / "c")}
+    pairs = [{"prompt": f"{i}?", "chosen": "2", "rejected": "3"} for i in range(12)]
+    Path(config["data"]["init_args"]["path"]).write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    tiny_config.write_text(yaml.safe_dump(config))
+    assert f"error: cannot write in {tmp_path}/rows.jsonl/c" in refused(tiny_config, capsys)
