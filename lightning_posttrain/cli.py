@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _told(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _told("interrupted", 128 + signal.SIGINT)
+        print("interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
     except OSError as error:
         from .records.files import DENIED, FULL, cannot_write
 
@@ -60,7 +61,7 @@ def _main(args: list[str]) -> int:
 def _told(message: str, code: int) -> int:
     from .env_config import without_secrets
 
-    print(without_secrets(f"error: {message}" if code == 2 else message), file=sys.stderr)
+    print(without_secrets(f"error: {message}"), file=sys.stderr)
     return code
 
 
