@@ -1,4 +1,4 @@
-"""What was fetched is what it says it is: the tokenizers write back what they read, and the model knows some English."""
+"""What was fetched is what it says: the tokenizers write back what they read, and the model knows some English."""
 
 import pytest
 import torch
