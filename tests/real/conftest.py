@@ -1,4 +1,4 @@
-"""Published weights and tokenizers for the tests of this folder; what is missing skips a test and says how to get it."""
+"""Published weights and tokenizers for these tests; what is missing skips a test and says how to get it."""
 
 from collections.abc import Callable
 from functools import cache
