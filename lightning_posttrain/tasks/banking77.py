@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..types import Completion, Message, Record, UserError
+from .answers import final_answer
 from .base import Score, Task
 from .enterprise.labels import Rules, check_rules, contained, label_metrics, text_of
-from .inis.score import final_answer
 
 LABELS: tuple[str, ...] = (
     "activate_my_card", "age_limit", "apple_pay_or_google_pay", "atm_support", "automatic_top_up",

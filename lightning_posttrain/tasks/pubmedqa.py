@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..types import Completion, Message, Record, UserError
+from .answers import final_answer
 from .base import Score, Task
 from .enterprise.labels import Rules, check_rules, contained, label_metrics, text_of
-from .inis.score import final_answer
 
 LABELS = ("yes", "no", "maybe")
 """The original looked for them in the order of a Python set, another in each process. Here the order is this one."""

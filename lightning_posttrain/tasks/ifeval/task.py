@@ -12,10 +12,10 @@ from functools import lru_cache
 from typing import Any
 
 from ...types import Completion, Message, Record, UserError
+from ..answers import final_answer
 from ..base import Score, Task
 from ..enterprise.given import given_answer
 from ..enterprise.labels import Rules, check_rules
-from ..inis.score import final_answer
 from .checkers import NO_DATA, check, check_row, is_approximate
 
 FAMILIES = (

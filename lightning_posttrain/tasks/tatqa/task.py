@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from ...types import Completion, Message, Record, UserError
+from ..answers import final_answer
 from ..base import Score, Task
 from ..enterprise.labels import Rules, check_rules, text_of
-from ..inis.score import final_answer
 from .answer import (
     BOX,
     Reading,
