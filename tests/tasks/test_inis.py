@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lightning_posttrain.tasks.answers import final_answer
 from lightning_posttrain.tasks.base import Score
 from lightning_posttrain.tasks.inis import Inis, InisReward
-from lightning_posttrain.tasks.answers import final_answer
 from lightning_posttrain.tasks.reward import RewardRunner
 from lightning_posttrain.types import Completion, Message, Record, UserError
 

@@ -243,7 +243,8 @@ PAIRS = [
 def rows(case: tuple[str, str, str | None, str]) -> list[dict[str, Any]]:
     """A question in the forms that files give it."""
     passage, question, unit, gold = case
-    asked = f"Answer with {unit if unit and unit.startswith('a number') else f'a number in {unit}' if unit else 'a number'}."
+    form = unit if unit and unit.startswith("a number") else f"a number in {unit}" if unit else "a number"
+    asked = f"Answer with {form}."
     whole = f"{passage}\n{question} {asked}"
     return [
         {"prompt": whole, "context": passage, "type": "qa", "gold": gold},

@@ -1,4 +1,4 @@
-"""A number that is asked for: in which unit, whether a quantity is that number, and whether a sentence states it.
+"""What is asked for as one number, day or isotope: in which unit, and whether a quantity or a sentence is the answer.
 
 ``What is the diameter in millimetres?`` is answered by ``8.19``, ``0.819 cm`` and ``The pellet is 8.19 mm across.``
 What stands beside the number may be any words but those that change or doubt it: another quantity, a comparison, a
@@ -120,12 +120,12 @@ def _rounded(given: Quantity, gold: Quantity) -> bool:
     return abs(gold.low / factor - number) * 10**places <= Fraction(1, 2)
 
 
-def states(answer: Sequence[Token], gold: Quantity, text: str, question: str, passage: Sequence[Token]) -> bool:
-    """Whether an answer gives one number, and nothing in it says otherwise.
+def states(answer: Sequence[Token], gold: Token, text: str, question: str, passage: Sequence[Token]) -> bool:
+    """Whether an answer gives one number, isotope or day, and nothing in it says otherwise.
 
     Args:
         answer: its tokens, every quantity that is gold replaced by it.
-        gold: the right quantity.
+        gold: the right one.
         text: the answer as it is written, without space around it.
         question: what was asked.
         passage: tokens of the passage, likewise.
@@ -151,21 +151,20 @@ def follows_unit(written: Sequence[Token], at: int, known: frozenset[Token]) -> 
     return not (rest[0] in known or rest[0] in CARRY | HEDGE | _DOUBTS | _COMPARES | _AFTER_NUMBERS)
 
 
-def _places(answer: Sequence[Token], gold: Quantity) -> list[int]:
+def _places(answer: Sequence[Token], gold: Token) -> list[int]:
     return [at for at, token in enumerate(answer) if token == gold]
 
 
 def _comparisons(answer: Sequence[Token], at: int) -> set[Token]:
     """The words beside a number, three before it and two after it, that change it."""
     words = [*answer[max(at - 3, 0) : at + 3], ""]
-    return {w for w, then in pairwise(words) if w in _COMPARES and not (w == "half" and then in ("life", "lives"))}
+    changing = _COMPARES | {"by"} if isinstance(answer[at], Day) else _COMPARES
+    return {w for w, then in pairwise(words) if w in changing and not (w == "half" and then in ("life", "lives"))}
 
 
-def _harmless(
-    token: Token, gold: Quantity, asked: Sequence[Token], passage: Sequence[Token], known: set[Token]
-) -> bool:
-    """Whether a token beside the number speaks of nothing that was not asked about."""
-    if isinstance(token, Quantity):
+def _harmless(token: Token, gold: Token, asked: Sequence[Token], passage: Sequence[Token], known: set[Token]) -> bool:
+    """Whether a token of an answer is gold or speaks of nothing that was not asked about."""
+    if type(token) is type(gold) or isinstance(token, Quantity):
         return token == gold
     if isinstance(token, Day):
         return token in known

@@ -191,11 +191,11 @@ def _text_reason(item: Item, text: str, refuses: bool, offered: set[Quantity], w
 def _says(
     written: list[Token], given: list[Token], gold: list[Token], text: str, item: Item, snap: Callable[[Token], Token]
 ) -> bool:
-    """Whether a sentence says gold: one number by the rules of `asked`, words and all else by those of `sentences`."""
-    if len(gold) != 1 or not isinstance(gold[0], Quantity):
+    """Whether a sentence says gold: a number, day or isotope by the rules of `asked`, else by those of `sentences`."""
+    if len(gold) != 1 or isinstance(gold[0], str):
         return says(given, gold, text, item.question, item.context)
     known = _context(item.context) | frozenset(tokens(item.question))
-    has_unit = item.unit is not None or gold[0].dims is not None
+    has_unit = item.unit is not None or (isinstance(gold[0], Quantity) and gold[0].dims is not None)
     if has_unit and any(token == gold[0] and follows_unit(written, at, known) for at, token in enumerate(given)):
         return False
     passage = list(map(snap, tokens(item.context, most=None)))
