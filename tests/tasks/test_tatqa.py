@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_posttrain.tasks.tatqa import TatQA, official_score
-from lightning_posttrain.tasks.tatqa.answer import first_box_compat, last_box, normal_compat, plain, readings
+from lightning_posttrain.tasks.tatqa.answer import first_box_compat, last_box, normal_compat, plain
 from lightning_posttrain.tasks.tatqa.official import SCALES, TYPES
+from lightning_posttrain.tasks.tatqa.reading import readings
 from lightning_posttrain.types import Completion, UserError
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "tatqa" / "tatqa_dataset_dev.json"
