@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightning_posttrain.tasks.latex import last_box, plain
 from lightning_posttrain.tasks.tatqa import TatQA, official_score
-from lightning_posttrain.tasks.tatqa.answer import first_box_compat, last_box, normal_compat, plain
+from lightning_posttrain.tasks.tatqa.answer import first_box_compat, normal_compat
 from lightning_posttrain.tasks.tatqa.official import SCALES, TYPES
 from lightning_posttrain.tasks.tatqa.reading import readings
 from lightning_posttrain.types import Completion, UserError

@@ -34,7 +34,7 @@ class Reading:
 def splits(text: str) -> list[tuple[str, ...]]:
     """The ways to part an answer, at least one: whole, and as a list in the usual ways of writing one."""
     text = text.strip()[:MAX_LENGTH]
-    found = [(text,)]
+    found: list[tuple[str, ...]] = [(text,)]
     for whole in dict.fromkeys((text, _without_brackets(text))):
         found += [tuple(filter(None, map(_item, separator.split(whole)))) for separator in _SEPARATORS]
         found.append((_item(whole),))

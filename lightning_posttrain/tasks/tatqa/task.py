@@ -10,7 +10,8 @@ from ...types import Completion, Message, Record, UserError
 from ..answers import final_answer
 from ..base import Score, Task
 from ..enterprise.labels import Rules, check_rules, text_of
-from .answer import BOX, escaped, first_box_compat, join, last_box, normal_compat, plain, set_f1_compat
+from ..latex import BOX, last_box, plain
+from .answer import escaped, first_box_compat, join, normal_compat, set_f1_compat
 from .official import SCALES, TYPES, Official, gold_parts, is_number, official_score
 from .reading import Reading, readings, splits
 from .values import amount, bag_f1, folded, same
