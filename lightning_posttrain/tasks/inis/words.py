@@ -28,6 +28,8 @@ _COUNTS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 _ARTICLES = frozenset(("a", "an", "the"))
 
 _BETWEEN = re.compile(rf"(?i:\b(?:between\s({NUMERAL}\s?%?)\sand|from\s({NUMERAL}\s?%?)\sto))\s(?={NUMERAL})")
+_SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_SCALE = re.compile(rf"(?<=[0-9])\s({'|'.join(_SCALES)})(?=\s(?!years?\b)|[.,;)]?$)", re.I)  # "million years" is a unit
 _SIGN = r"(?P<sign>(?:(?<![\w)\]%])[-+–]|(?<![\w-])(?<!beta\s)(?i:minus|negative)\s)?)"
 _COMMON = rf"""(?P<label>(?<![\w-])(?!(?i:minus|plus|about|is|to)-)[^\W\d_]+(?:-[^\W_]*[0-9][^\W_]*)+)
     |(?P<quantity>{_SIGN}(?P<low>{NUMERAL})
@@ -156,6 +158,7 @@ def _known_numbers(known: frozenset[Token]) -> tuple[frozenset[Fraction], frozen
 
 def _tokens(text: str) -> Iterator[Token]:
     text = _BETWEEN.sub(lambda m: f"{m[1] or m[2]} to ", text)
+    text = _SCALE.sub(lambda m: f"×10^{_SCALES[m[1].lower()]}", text)
     pos = 0
     while match := _TOKEN.search(text, pos):
         pos = match.end()

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 from ...sandbox import Job, Outcome, Sandbox, SandboxSpec, Table
 from ...types import Completion, Message, Record, UserError
+from ..answers import final_answer
 from ..bamboo.compare import Compare, compare
 from ..base import Score, Task
 from ..enterprise.labels import Rules, check_rules, text_of
-from ..inis.score import final_answer
 from .database import create_table, empty_tables, read_tables
 from .dialect import for_duckdb, order_columns
 from .edit import edit_distance, normal_compat
