@@ -31,11 +31,11 @@ from ..text.spec import ChatSpec
 from ..text.tokenizer import TokenizerSpec, tokenizer_fingerprint
 from ..types import Completion, Message, MicroBatch, Record, StepBatch
 from .building import BuildsPolicy
-from .finite import check_finite
+from .finite import check_finite, check_first_gradient
 from .optim import OptimizerSpec, ScheduleSpec, build_optimizer, schedule_factor
 from .resume import check_identity, check_parameters
 from .skip_step import SkipStep
-from .strategies import deepspeed_engine, set_up_strategy
+from .strategies import deepspeed_engine, has_own_masters, set_up_strategy
 from .trainer_checks import batches_of, check_trainer
 
 
@@ -108,7 +108,8 @@ class PolicyModule(BuildsPolicy):
         return []
 
     def configure_optimizers(self) -> Any:
-        optimizer = build_optimizer(self.model, self.optimizer_spec)
+        # DeepSpeed keeps float32 weights of its own
+        optimizer = build_optimizer(self.model, self.optimizer_spec, masters=not has_own_masters(self.trainer))
         factor = schedule_factor(self.schedule_spec, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, factor)}
 
@@ -162,6 +163,8 @@ class PolicyModule(BuildsPolicy):
         logged: dict[str, Any] = {"loss": torch.stack(losses).sum(), **sums}
         if world > 1:
             logged = {k: self.trainer.strategy.reduce(v, reduce_op="sum") for k, v in logged.items()}
+        if engine is None:
+            check_first_gradient(torch.as_tensor(logged["loss"]), norm, self.global_step)
         if self.skip_step is not None:
             logged["skipped"] = float(self.skip_step.stands_out(float(logged["loss"]), float(norm)))
             if logged["skipped"]:
