@@ -128,6 +128,8 @@ def architecture_config(architecture: Mapping[str, Any], vocab_size: int, load: 
     for name, value in fields.items():
         if name not in known:
             raise UserError(f"architecture: {kind} has no field {name!r}{_near(name, known)}; it would do nothing")
+        if name in ("attention_dropout", "use_cache") and value:
+            raise UserError(f"architecture.{name}={value!r} would do nothing: {SET_ELSEWHERE[name]}; leave it out")
         if name in OLDER_ROPE:
             asked = {"rope_theta": value} if name == "rope_theta" else dict(value or {})
             if not all(_holds(rope, asked) for rope in rope_settings(config)):
@@ -154,11 +156,8 @@ def overridden(config: Any, load: LoadSpec) -> Any:
     if load.overrides:
         given = _rope_moved(_checked_names(load.overrides, text), text)
         before = text.to_dict()
-        merged = {
-            name: {**before[name], **value} if isinstance(value, dict) and isinstance(before.get(name), dict) else value
-            for name, value in given.items()
-        }
-        names = {text.attribute_map.get(name, name): value for name, value in merged.items()}
+        own = {text.attribute_map.get(name, name): value for name, value in given.items()}
+        names = {name: _merged(before.get(name), value) for name, value in own.items()}
         made = user_errors("load.overrides", lambda: type(text).from_dict({**before, **names}))
         for name, value in names.items():
             if not _holds(getattr(made, name, None), value):
@@ -202,6 +201,12 @@ def _rope_moved(given: dict[str, Any], text: Any) -> dict[str, Any]:
     named = {"rope_type" if name == "type" else name: value for name, value in scaling.items()}
     theta = {"rope_theta": older["rope_theta"]} if "rope_theta" in older else {}
     return {**given, "rope_parameters": {**base, **named, **theta}}
+
+
+def _merged(before: Any, value: Any) -> Any:
+    if not isinstance(before, Mapping) or not isinstance(value, Mapping):
+        return value
+    return {**before, **{name: _merged(before.get(name), item) for name, item in value.items()}}
 
 
 def _holds(made: Any, asked: Any) -> bool:
