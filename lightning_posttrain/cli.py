@@ -23,8 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     _quiet()
     try:
         if args and args[0] in TRAINER_COMMANDS:
+            from .commands.runs import quiet_loading
             from .trainer_cli import PosttrainCLI
 
+            quiet_loading()
             PosttrainCLI(args=args)
             return 0
         return _other(args)
@@ -89,14 +91,24 @@ def _quiet() -> None:
     for text in (".*does not have many workers.*", ".*isinstance.treespec.*", ".*LightningCLI's args parameter.*"):
         warnings.filterwarnings("ignore", text)
     warnings.filterwarnings("ignore", category=FutureWarning)
-    for name in ("utilities.rank_zero", "trainer.connectors.checkpoint_connector"):
-        logging.getLogger(f"lightning.pytorch.{name}").addFilter(_about_the_run)
+    names = ("utilities.rank_zero", "trainer.connectors.checkpoint_connector")
+    for name in (*(f"lightning.pytorch.{name}" for name in names), "bitsandbytes.backends.cpu.ops"):
+        logging.getLogger(name).addFilter(_about_the_run)
+
+
+NOT_ABOUT_THE_RUN = (
+    "litlogger",  # an advertisement
+    "`weights_only` was not set",  # on reading checkpoints, said when one is written
+    "TPU available: False",
+    "already configured with model summary callbacks",
+    "Failed to load CPU gemm_4bit_forward",  # a faster kernel for 4-bit weights, said where there are none
+)
 
 
 def _about_the_run(record: logging.LogRecord) -> bool:
-    """Drops an advertisement, and a note on reading checkpoints that appears when one is written."""
+    """Drops notices that are not about the user's run."""
     text = record.getMessage()
-    return "litlogger" not in text and "`weights_only` was not set" not in text
+    return not any(part in text for part in NOT_ABOUT_THE_RUN)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,12 @@ class OneLineParser(ArgumentParser):
         """None of the options that a long word may be short for: a shortened key is a misspelt one."""
         return [] if option_string.startswith("--") else super()._get_option_tuples(option_string)
 
+    def parse_args(self, args: Any = None, *others: Any, **options: Any) -> Any:
+        """jsonargparse hands a key within an object on as one word with its value as text: null arrives as None."""
+        if isinstance(args, list) and len(args) == 1 and re.fullmatch(r"--[\w.]+=None", str(args[0])):
+            args = [args[0].removesuffix("None") + "null"]
+        return super().parse_args(args, *others, **options)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:
             super().error(message, ex)

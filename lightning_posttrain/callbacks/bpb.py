@@ -17,6 +17,7 @@ import torch
 
 from ..metrics.bits_per_byte import BitsPerByte
 from ..ops.logprobs import base_model
+from ..ops.positions import max_positions
 from ..ops.ranks import gather
 from ..rollout.scorer import Scores, TokenRequest, score_requests, tokenize_requests
 from ..tasks.bpb.builders import BuildSpec
@@ -192,8 +193,7 @@ class BPBEval(Evaluation):
 
     def _longest(self, module: Any) -> int:
         """Most tokens that the model sees."""
-        config = base_model(module.model).config.get_text_config()
-        positions = getattr(config, "max_position_embeddings", None) or LONGEST
+        positions = max_positions(base_model(module.model).config) or LONGEST
         if self.max_length is None:
             return min(positions, LONGEST, self.tokens_per_micro)
         if self.max_length > positions:

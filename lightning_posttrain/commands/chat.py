@@ -101,7 +101,7 @@ class Talk:
         asked = [*self.turns, Message("user", text)]
         renderer = self.module.renderer
         prompt = renderer.prompt([*self.opening, *asked])
-        positions = getattr(self.module.model.config, "max_position_embeddings", None) or math.inf
+        positions = self.module.limits.positions or math.inf
         room = max(1, min(self.params.max_new_tokens, positions - len(prompt)))  # no room at all: generate says so
         completion = generate(
             self.module.model,

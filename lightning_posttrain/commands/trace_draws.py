@@ -124,7 +124,7 @@ def local_draw(
     prompts = {p.number: _prompt(module, p) for p in problems}
     with torch.device(best_device()):
         module.build(getattr(torch, dtype))
-    positions = getattr(module.model.config, "max_position_embeddings", None) or math.inf
+    positions = module.limits.positions or math.inf
     longest = max(problems, key=lambda p: len(prompts[p.number]))
     if (tokens := len(prompts[longest.number])) + params.max_new_tokens > positions:
         raise UserError(

@@ -79,10 +79,18 @@ class PromptDataModule(L.LightningDataModule):
         """Render the prompts with the module's renderer (the Trainer calls this)."""
         if stage == "fit":
             module: Any = self.trainer.lightning_module  # type: ignore[union-attr]
-            self.prepare(module.renderer)
+            self.prepare(module.renderer, module.rollout.max_new_tokens)
 
-    def prepare(self, renderer: Renderer) -> None:
-        """Render all prompts with ``renderer``; a second call does nothing."""
+    def prepare(self, renderer: Renderer, answer_tokens: int = 0) -> None:
+        """Render all prompts with ``renderer``; a second call does nothing.
+
+        Args:
+            renderer: of the model.
+            answer_tokens: most tokens of a completion.
+
+        Raises:
+            UserError: a row is bad, or its prompt and the longest completion have no room in the model.
+        """
         if self.train_set is not None:
             return
         if self.mix is None:
@@ -96,6 +104,7 @@ class PromptDataModule(L.LightningDataModule):
                 self.mix, [PromptList(x) for x in lists], self.mix_examples, self.seed
             )
         self.train_set = split(everything, 0, self.max_examples, self.seed)[0]
+        _check_room(self.train_set, renderer.positions, answer_tokens)
 
     def _prompts(
         self,
@@ -152,3 +161,14 @@ class PromptDataModule(L.LightningDataModule):
         return []
 
     test_dataloader = val_dataloader
+
+
+def _check_room(prompts: Source[Prompt], positions: int | None, answer_tokens: int) -> None:
+    """A prompt that leaves no room for an answer would stop the run at the step that draws it."""
+    for prompt in (prompts[i] for i in range(len(prompts))):
+        if positions is not None and len(prompt.ids) + answer_tokens > positions:
+            raise UserError(
+                f"{prompt.record.origin}: the prompt has {len(prompt.ids)} tokens, which with max_new_tokens="
+                f"{answer_tokens} exceeds the model's {positions} positions; lower model.rollout.max_new_tokens, or "
+                "leave long prompts out by data.max_prompt_tokens"
+            )

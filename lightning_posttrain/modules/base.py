@@ -18,36 +18,35 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import PreTrainedTokenizerBase
 
 from ..batching.loader import EpochLoader
 from ..metrics.nll import TokenNLL
-from ..models.load import LoadSpec, LoraSpec, generation_config, load_policy
+from ..models.spec import LoadSpec, LoraSpec
 from ..ops.logprobs import token_logprobs
-from ..ops.sharding import full, set_gradient_sync, shard
+from ..ops.sharding import full, set_gradient_sync
 from ..rollout.sampler import SamplingParams, generate
-from ..text.render import Renderer
 from ..text.spec import ChatSpec
-from ..text.tokenizer import TokenizerSpec, build_tokenizer, tokenizer_fingerprint
-from ..types import Completion, Message, MicroBatch, Record, StepBatch, UserError
-from .finite import check_finite
+from ..text.tokenizer import TokenizerSpec, tokenizer_fingerprint
+from ..types import Completion, Message, MicroBatch, Record, StepBatch
+from .building import BuildsPolicy
+from .finite import check_finite, check_first_gradient
 from .optim import OptimizerSpec, ScheduleSpec, build_optimizer, schedule_factor
 from .resume import check_identity, check_parameters
 from .skip_step import SkipStep
-from .strategies import data_mesh, deepspeed_engine, set_up_strategy
+from .strategies import deepspeed_engine, has_own_masters, set_up_strategy
 from .trainer_checks import batches_of, check_trainer
 
 
-class PolicyModule(L.LightningModule):
+class PolicyModule(BuildsPolicy):
     """A language model and the loop that trains it.
 
     Args:
         pretrained: folder or hub id of weights, or of an adapter; brings its own tokenizer.
         architecture: config fields with ``model_type``, or the ``name`` of an Olmo 3 model (olmo3_1m to olmo3_1b) and
             what differs, for random weights; used when ``pretrained`` is null.
-        tokenizer: used when ``pretrained`` is null, or when its ``source`` is given.
+        tokenizer: of a model with random weights; with ``pretrained`` only its ``source`` or ``pad_token``.
         lora: train adapters instead of all weights.
         load: quantisation, gradient checkpointing, compilation.
         optimizer: its name and numbers.
@@ -77,8 +76,6 @@ class PolicyModule(L.LightningModule):
         self.pretrained, self.architecture, self.lora, self.load = pretrained, architecture, lora, load
         self.optimizer_spec, self.schedule_spec = optimizer, schedule
         self.max_grad_norm, self.seed = max_grad_norm, seed
-        if pretrained is not None and tokenizer.source is None:
-            tokenizer = TokenizerSpec(source=pretrained, pad_token=tokenizer.pad_token)
         self.tokenizer_spec, self.chat, self.sampling = tokenizer, chat, sampling
         self.model: Any = None
         self.val_nll = TokenNLL()
@@ -102,44 +99,7 @@ class PolicyModule(L.LightningModule):
             each of which is summed the same way and logged as ``train/<name>``.
         """
 
-    @cached_property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Built on first use: a constructor that reads no file cannot fail on one."""
-        return build_tokenizer(self.tokenizer_spec)
-
-    @cached_property
-    def renderer(self) -> Renderer:
-        """Turns messages into prompts, and knows the stop tokens."""
-        return self.training_renderer()
-
-    def training_renderer(self, **limits: Any) -> Renderer:
-        """A renderer with this model's format and the data's ``max_length``, ``supervise`` and ``overlong``."""
-        return self.chat.renderer(self.tokenizer, generation_config(self.pretrained), **limits)
-
-    def decode(self, tokens: list[int]) -> str:  # special tokens included
-        return str(self.tokenizer.decode(tokens))
-
-    # ---- building -------------------------------------------------------------------------------------------------
-
-    def configure_model(self) -> None:
-        """Build the policy (once), in bf16 under ``precision: bf16-true``, else in float32."""
-        if self.model is None:
-            precision = str(self._trainer.precision) if self._trainer else "32-true"
-            self.build({"bf16-true": torch.bfloat16, "64-true": torch.float64}.get(precision, torch.float32))
-        elif self.device_mesh is not None:
-            raise UserError("--optimizer builds the model before it can be sharded; use model.optimizer with FSDP2")
-
-    def build(self, dtype: torch.dtype = torch.float32) -> None:
-        """Build the policy, outside a Trainer too."""
-        self.model = self.initial_policy(dtype)
-        if self.device_mesh is not None:
-            mixed = str(self.trainer.precision) == "bf16-mixed"
-            shard(self.model, data_mesh(self.device_mesh), torch.bfloat16 if mixed else None)
-
-    def initial_policy(self, dtype: torch.dtype) -> nn.Module:
-        """The policy as it is at the start of the run, another one with each call."""
-        how: dict[str, Any] = {"load": self.load, "lora": self.lora, "seed": self.seed}
-        return load_policy(self.pretrained, self.architecture, vocab_size=len(self.tokenizer), dtype=dtype, **how)
+    # ---- the optimizer --------------------------------------------------------------------------------------------
 
     def configure_callbacks(self) -> list[L.Callback]:
         """Refuse the Trainer's flags that this loop owns, before Lightning's own check of them."""
@@ -148,7 +108,8 @@ class PolicyModule(L.LightningModule):
         return []
 
     def configure_optimizers(self) -> Any:
-        optimizer = build_optimizer(self.model, self.optimizer_spec)
+        # DeepSpeed keeps float32 weights of its own
+        optimizer = build_optimizer(self.model, self.optimizer_spec, masters=not has_own_masters(self.trainer))
         factor = schedule_factor(self.schedule_spec, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, factor)}
 
@@ -202,6 +163,8 @@ class PolicyModule(L.LightningModule):
         logged: dict[str, Any] = {"loss": torch.stack(losses).sum(), **sums}
         if world > 1:
             logged = {k: self.trainer.strategy.reduce(v, reduce_op="sum") for k, v in logged.items()}
+        if engine is None:
+            check_first_gradient(torch.as_tensor(logged["loss"]), norm, self.global_step)
         if self.skip_step is not None:
             logged["skipped"] = float(self.skip_step.stands_out(float(logged["loss"]), float(norm)))
             if logged["skipped"]:

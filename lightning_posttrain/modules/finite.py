@@ -29,3 +29,17 @@ def check_finite(model: nn.Module, losses: Tensor, norm: Tensor, batch: StepBatc
         f"norm {norm.item()}: the weights were not updated. {kind}: {', '.join(suspects[:8])}"
         f"{' ...' if len(suspects) > 8 else ''}. Lower model.optimizer.lr or look at these rows with `preview`."
     )
+
+
+def check_first_gradient(loss: Tensor, norm: Tensor, step: int) -> None:
+    """Stop a run that cannot learn: at its first step there is something to learn and no gradient at all.
+
+    Raises:
+        UserError: the gradient's norm is exactly 0 and the loss is not.
+    """
+    if step == 0 and float(norm) == 0.0 and abs(float(loss)) > 1e-6:
+        raise UserError(
+            f"step 0: loss {float(loss):.4g}, but the gradient is exactly 0, so nothing would be learnt. Weights so "
+            "large that activations overflow, or that are all 0, do that; so do trained layers that the loss does not "
+            "depend on. Look at the model's weights, or at lora.target_modules"
+        )

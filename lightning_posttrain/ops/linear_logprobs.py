@@ -158,8 +158,11 @@ class _Gradients:
         need = ctx.needs_input_grad
         self.head, self.any = head, any(need[:3])
         self.hidden = torch.empty_like(hidden) if need[0] else None
-        self.weight = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device) if need[1] else None
-        self.bias = torch.zeros_like(bias) if bias is not None and need[2] else None
+        self.dtype = weight.dtype
+        several = len(head.parts()) > 1  # a sum over chunks in 8 bits would lose the later ones
+        held = torch.promote_types(weight.dtype, torch.float32) if several else weight.dtype
+        self.weight = torch.empty(weight.shape, dtype=held, device=weight.device) if need[1] else None
+        self.bias = torch.zeros_like(bias, dtype=held) if bias is not None and need[2] else None
 
     def add(self, part: slice, delta: Tensor, scale: Tensor) -> None:
         """The gradient of the chunk's logits is scale (C, 1) * delta (C, V); only small operands are multiplied."""
@@ -181,7 +184,8 @@ class _Gradients:
                 self.weight.addmm_(delta.t(), scaled)
 
     def results(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        return self.hidden, self.weight, self.bias
+        weight, bias = (None if x is None else x.to(self.dtype) for x in (self.weight, self.bias))
+        return self.hidden, weight, bias
 
 
 class _Logprobs(torch.autograd.Function):

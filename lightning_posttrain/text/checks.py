@@ -100,7 +100,7 @@ def check_ids(ids: list[int], tokenizer: PreTrainedTokenizerBase, vocab_size: in
         token = tokenizer.convert_ids_to_tokens(max(ids))
         raise UserError(
             f"token {token!r} has id {max(ids)}, but the model's vocabulary ends at {vocab_size - 1}. "
-            "Use the model's own tokenizer, or resize the model's embedding before training."
+            "Use the model's own tokenizer, leave the token out, or set `load.resize_embeddings: true` to train one."
         )
 
 

@@ -50,6 +50,7 @@ class Renderer:
         template_kwargs: variables for the template, for example ``{enable_thinking: false}``. Templates that print
             today's date get a fixed one, so that a run gives the same tokens on another day.
         vocab_size: rows of the model's embedding, to refuse tokens it does not have.
+        positions: most tokens that the model takes, to refuse longer rows.
 
     Raises:
         UserError: no chat template, or a tokenizer that cannot tokenise an answer apart from its prompt.
@@ -67,6 +68,7 @@ class Renderer:
         chat_template: str | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
         vocab_size: int | None = None,
+        positions: int | None = None,
     ) -> None:
         if chat_template is not None:
             tokenizer.chat_template = template_text(chat_template)
@@ -78,7 +80,7 @@ class Renderer:
         self.special_text = special_text
         self.format = format
         self.template_kwargs = dict(template_kwargs or {})
-        self.vocab_size = vocab_size
+        self.vocab_size, self.positions = vocab_size, positions
         if format == "chat":
             checks.check_template(tokenizer)
         elif tokenizer.eos_token_id not in self.stop_ids:
@@ -93,7 +95,8 @@ class Renderer:
     @property
     def fingerprint(self) -> str:
         """sha256 of everything here that decides ids and mask; part of the key of tokenised data."""
-        options = [self.max_length, self.supervise, self.overlong, self.special_text, self.format, self.vocab_size]
+        options = [self.max_length, self.supervise, self.overlong, self.special_text, self.format]
+        options += [self.vocab_size, self.positions]
         parts = [tokenizer_fingerprint(self.tokenizer), sorted(self.stop_ids), options, self.template_kwargs]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=repr).encode()).hexdigest()
 
@@ -127,14 +130,21 @@ class Renderer:
             ids, supervised = self._sequence(conversation.messages)
         except UserError as error:
             raise UserError(f"{origin}: {error}") from error.__cause__
-        if self.max_length is not None and len(ids) > self.max_length:
-            overlong = OverlongRow(
-                f"{origin}: the row has {len(ids)} tokens, above max_length {self.max_length}. "
-                "Raise max_length, shorten the row, or set `overlong: drop`."
-            )
-            overlong.drop = self.overlong == "drop"
-            raise overlong
+        self._check_length(origin, len(ids))
         return Sequence(np.array(ids, np.int32), np.array(supervised, np.bool_), conversation.id, origin)
+
+    def _check_length(self, origin: str, length: int) -> None:
+        limits = {"the model's positions": self.positions, "max_length": self.max_length}
+        most = {name: limit for name, limit in limits.items() if limit is not None and length > limit}
+        if not most:
+            return
+        remedy = "Shorten the row" if "the model's positions" in most else "Raise max_length, shorten the row"
+        above = " and ".join(f"{name} {limit}" for name, limit in most.items())
+        overlong = OverlongRow(
+            f"{origin}: the row has {length} tokens, above {above}. {remedy}, or set `overlong: drop`."
+        )
+        overlong.drop = self.overlong == "drop"
+        raise overlong
 
     def _sequence(self, messages: tuple[Message, ...]) -> tuple[list[int], list[bool]]:
         trained = self._trained(messages)

@@ -34,6 +34,8 @@ class ChatSpec:
         max_length: int | None = None,
         supervise: Literal["all_turns", "last_turn", "all_tokens"] = "all_turns",
         overlong: Literal["error", "drop"] = "error",
+        vocab_size: int | None = None,
+        positions: int | None = None,
     ) -> Renderer:
         """A renderer with these settings; the rest is as in `Renderer`."""
         return Renderer(
@@ -46,4 +48,6 @@ class ChatSpec:
             format=self.format,
             chat_template=self.template,
             template_kwargs=self.template_kwargs,
+            vocab_size=vocab_size,
+            positions=positions,
         )
