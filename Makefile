@@ -4,7 +4,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help quickstart grpo-demo bamboo-inis olmix-demo enterprise-demo test check format clean
+.PHONY: help quickstart grpo-demo bamboo-inis olmix-demo enterprise-demo test test-real check format clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -94,14 +94,20 @@ enterprise-demo: .venv/.installed  ## banking77: a small model before and after,
 	  after=$(ENTERPRISE)/tiny_banking77/after/banking77 --baseline bag_of_words --metrics valid_rate macro_f1 \
 	  --output $(ENTERPRISE)/collated --overwrite
 
-test: .venv/.installed  ## the whole test suite (offline, CPU, minutes)
-	$(BIN)/python -m pytest -n 2
+PYTEST := $(BIN)/python -m pytest -n 2 -m "not real"
+test: .venv/.installed  ## the test suite but for test-real (offline, CPU, minutes)
+	$(PYTEST)
 
-check: .venv/.installed  ## formatting, lint, types, tests: what CI runs
+test-real: export OMP_NUM_THREADS := 2
+test-real: .venv/.installed  ## tests on SmolLM2-135M and published tokenizers, which are fetched once (220 MB)
+	$(BIN)/python -m tests.real.fetch
+	$(BIN)/python -m pytest -rs tests/real
+
+check: .venv/.installed  ## formatting, lint, types, tests: what CI runs, and then test-real
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2
+	$(PYTEST)
 
 format: .venv/.installed  ## format and fix what can be fixed
 	$(BIN)/ruff format .
