@@ -22,10 +22,11 @@ SpecialText = Literal["error", "text", "allow"]
 MARK = "\ufdd0"
 """Put behind the first character of what shall stay text: a noncharacter, which no text for interchange holds."""
 
-_SHAPE = re.compile(
-    r"<[|\uff5c].*[|\uff5c]>|</?(\w+:)?(think|thought|reason|reflect|tool|function|invoke|parameter|arg_|observation)\w*>"
+_TURN = re.compile(r"<[|\uff5c].*[|\uff5c]>")
+_MARKER = re.compile(
+    r"[<\[]/?(\w+:)?(think|thought|reason|reflect|tool|function|invoke|parameter|arg_|observation)\w*[>\]]", re.I
 )
-"""What markers of turns, thoughts and tools look like, for those that a chat template builds from parts or lacks."""
+"""What markers of turns, and of thoughts and tools, look like, for those that a chat template builds or lacks."""
 
 
 def special_texts(tokenizer: PreTrainedTokenizerBase) -> set[str]:
@@ -42,7 +43,11 @@ def control_texts(tokenizer: PreTrainedTokenizerBase) -> set[str]:
     template = tokenizer.chat_template
     templates = "\0".join(template.values()) if isinstance(template, dict) else template or ""
     added = [str(token) for token in tokenizer.added_tokens_decoder.values() if not token.special]
-    markers = {text for text in added if text.strip() and (text in templates or _SHAPE.fullmatch(text))}
+    markers = {
+        text
+        for text in added
+        if text.strip() and (text in templates or _TURN.fullmatch(text) or _MARKER.fullmatch(text))
+    }
     return special_texts(tokenizer) | markers
 
 
@@ -55,7 +60,8 @@ def any_of(texts: Iterable[str]) -> re.Pattern[str] | None:
 class SpecialTextPolicy:
     """Refuses or marks such texts in messages.
 
-    An assistant's turn may hold thought and tool markers, which it writes itself; a special token in it is a fault too.
+    An assistant's turn may hold thought and tool markers, which it writes itself; another special token is a fault
+    there, too.
 
     Args:
         tokenizer: whose tokens count, with its chat template.
@@ -64,7 +70,7 @@ class SpecialTextPolicy:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, policy: SpecialText) -> None:
         self.policy = policy
-        self._special = any_of(special_texts(tokenizer))
+        self._special = any_of(text for text in special_texts(tokenizer) if not _MARKER.fullmatch(text))
         self._control = any_of(control_texts(tokenizer))
 
     def messages(self, messages: Items[Message]) -> tuple[Message, ...]:

@@ -27,13 +27,13 @@ from .control import SpecialText, SpecialTextPolicy
 from .pieces import Ids, PieceEncoder
 from .templates import chat_template as template_text
 from .tokenizer import tokenizer_fingerprint
-from .turns import Turn, answer_turn, prompt_text
+from .turns import Turn, answer_turn, prompt_text, reply
 
 NO_VARIABLES: Mapping[str, Any] = MappingProxyType({})
 
 EACH_ANSWER = (
-    "the chat template changes earlier turns when more follow, so each trained answer of a conversation is a sequence "
-    "of its own"
+    "earlier turns change when more follow (the chat template rewrites them, or their first blanks are tokenised with "
+    "what is before them), so each trained answer of a conversation is a sequence of its own"
 )
 
 
@@ -137,6 +137,11 @@ class Renderer:
         ids = self._missing_bos(ids) + ids
         checks.check_ids(ids, self.tokenizer, self.vocab_size)
         return ids
+
+    def reply(self, messages: Items[Message], text: str) -> Message:
+        """The message that a sampler's answer to ``messages`` is, to go on with."""
+        messages, chat = self._opened(messages, NO_VARIABLES)
+        return reply(chat, messages, text) if chat else Message("assistant", text)
 
     def question(self, record: Record) -> Ids:
         """`prompt` of a record, which an error names."""

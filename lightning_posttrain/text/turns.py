@@ -6,6 +6,7 @@ finished turn does not (an opened thought), the answer continues it, or is train
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,18 @@ from .chat_text import ChatText
 
 PROBE = "\ufdd1answer\ufdd1"
 """Stands for an answer where the text around it is asked for."""
+
+CHANNEL = re.compile(r"(?:<\|start\|>assistant)?<\|channel\|>(\w+)[^<]*(?:<\|constrain\|>\w*)?<\|message\|>")
+
+OPENED = (
+    "the generation prompt ends in {!r}, which answers do not continue: they are trained as the template writes "
+    "finished turns, without it; begin them with it, or set a `chat_template` without it, to train what a sampler is "
+    "asked for"
+)
+UNLIKE = (
+    "the chat template writes another text before these answers than its generation prompt (they follow another "
+    "answer, perhaps): they are trained as it writes finished turns, which is not what a sampler is asked for"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +104,24 @@ def _after_opening(chat: ChatText, before: Items[Message], message: Message, pro
             f"{held.short(whole[at:])} where a sampler is given {held.short(prompt[at:])}. Choose another prompt with "
             "`template_kwargs` (for example {enable_thinking: true}), or set another `chat_template`."
         )
-    note = (
-        f"the generation prompt ends in {said!r}, which answers do not continue: they are trained as the template "
-        "writes finished turns, without it; begin them with it, or set a `chat_template` without it, to train what a "
-        "sampler is asked for"
-    )
+    note = OPENED.format(said) if prompt.startswith(opening) else UNLIKE
     return Turn(opening, whole[len(opening) :], (note, *_added(message, whole[len(opening) :])))
+
+
+def reply(chat: ChatText, before: Items[Message], text: str) -> Message:
+    """The message that a sampled ``text`` is, for the turns after it: with what the generation prompt opened for it.
+
+    A harmony text is taken apart, because its template wants thoughts and answer apart.
+    """
+    if "<|channel|>" in text:
+        parts = CHANNEL.split(text.replace("<|end|>", ""))
+        said = {"thinking": "", "content": ""}
+        for channel, part in zip(parts[1::2], parts[2::2], strict=True):
+            said["thinking" if channel == "analysis" else "content"] += part
+        fields = {"reasoning_content": said["thinking"]} if said["thinking"] else {}
+        return Message("assistant", said["content"], fields=fields)
+    prompt, opening = chat(before, True), _around(chat, before, Message("assistant", PROBE))[0]
+    return Message("assistant", (prompt[len(opening) :] if prompt.startswith(opening) else "") + text)
 
 
 def _around(chat: ChatText, before: Items[Message], probe: Message) -> tuple[str, str]:
@@ -119,8 +144,7 @@ def _added(message: Message, answer: str) -> tuple[str, ...]:
     """A note on what the template puts before the content of an answer, if anything."""
     if message.fields:
         return ()
-    text = answer.partition(message.content.strip())
-    added = text[0].strip() if text[1] else ""
-    return (
-        (f"the chat template begins answers with {added!r}, which is trained though no row says it",) if added else ()
-    )
+    before, found, _ = answer.partition(message.content.strip())
+    added = before.strip() if found else ""
+    note = f"the chat template begins answers with {added!r}, which is trained though no row says it"
+    return (note,) if added else ()
