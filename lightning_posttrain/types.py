@@ -28,21 +28,45 @@ class UserError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation. ``train``: True/False overrides the rule "assistant turns are supervised"."""
+    """One turn of a conversation.
+
+    Args:
+        role: system, user, assistant or tool.
+        content: its text.
+        train: True/False overrides the rule "assistant turns are supervised".
+        fields: what a chat template may read besides: ``tool_calls``, ``reasoning_content``, ``name``, ...
+        prefill: characters at the start of an assistant's content that are given, not answered: they are not trained.
+    """
 
     role: str
     content: str
     train: bool | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    prefill: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The message as a chat template gets it."""
+        return {"role": self.role, "content": self.content, **self.fields}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+        """The message that `as_dict` gives ``value`` of."""
+        fields = {name: field for name, field in value.items() if name not in ("role", "content")}
+        return cls(value["role"], value["content"], fields=fields)
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Messages in order, where they came from (``file.jsonl:12``) and the raw row's other columns."""
+    """Messages in order, where they came from (``file.jsonl:12``) and the raw row's other columns.
+
+    ``template_kwargs`` are the row's own variables for the chat template, ``tools`` among them.
+    """
 
     messages: tuple[Message, ...]
     id: str
     origin: str
     meta: Mapping[str, Any] = field(default_factory=dict)
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +79,7 @@ class Preference:
     id: str
     origin: str
     meta: Mapping[str, Any] = field(default_factory=dict)
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +91,12 @@ class Record:
     answer: str
     origin: str
     meta: Mapping[str, Any] = field(default_factory=dict)
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     def conversation(self) -> Conversation:
         """The record as a training example: prompt, then the gold answer as the assistant's turn."""
-        return Conversation((*self.prompt, Message("assistant", self.answer)), self.id, self.origin, self.meta)
+        answer = Message("assistant", self.answer)
+        return Conversation((*self.prompt, answer), self.id, self.origin, self.meta, self.template_kwargs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +109,7 @@ class Sequence:
         id: identifier of the example, for messages and predictions.
         origin: ``file:line`` of the raw row.
         columns: what else a loss knows of the supervised tokens, such as advantages: name -> (N,) float32.
+        notes: what whoever trains it should know and its row does not say, in words that are the same for all rows.
     """
 
     ids: np.ndarray
@@ -89,10 +117,12 @@ class Sequence:
     id: str = ""
     origin: str = ""
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 Example = tuple[Sequence, ...]
-"""Sequences that must meet in one micro-batch: one for SFT, (chosen, rejected) for DPO, G completions for GRPO."""
+"""Sequences that must meet in one micro-batch: for SFT one (or one per answer, where the chat template changes earlier
+turns), (chosen, rejected) for DPO, G completions for GRPO."""
 
 
 @dataclass(frozen=True, eq=False)

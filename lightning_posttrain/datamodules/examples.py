@@ -190,6 +190,8 @@ class ExampleDataModule(L.LightningDataModule):
         )
         if report.n_skipped or report.n_dropped:
             print(f"{path}: {report}", file=sys.stderr)
+        for note, count in data.notes.items():
+            print(f"{path}: {count} of {len(data)} rows: {note}", file=sys.stderr)
         return data
 
     def train_dataloader(self) -> StepLoader:

@@ -112,7 +112,7 @@ class PromptDataModule(L.LightningDataModule):
         prompts = []
         for number, (row, origin) in enumerate(rows_where(rows, where), start=first):
             record = task.record(row, origin)
-            prompts.append(Prompt(record, np.array(renderer.prompt(record.prompt), np.int32), number))
+            prompts.append(Prompt(record, np.array(renderer.question(record), np.int32), number))
         return self._short(path, prompts)
 
     def _short(self, path: str, prompts: list[Prompt]) -> list[Prompt]:

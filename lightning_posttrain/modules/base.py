@@ -267,13 +267,16 @@ class PolicyModule(L.LightningModule):
 
         Drawn as at step 0, whatever the step: differences between evaluations are the policy's.
         """
-        prompts = [self.renderer.prompt(record.prompt) for record in records]
+        prompts = [self.renderer.question(record) for record in records]
         how = {"n": n, "seed": seed, "keys": keys, "max_rows": max_rows, "origins": [r.origin or r.id for r in records]}
         return generate(self.model, prompts, sampling, self.renderer.stop_ids, self.decode, **how)  # type: ignore[arg-type]
 
     def predict_step(self, batch: list[dict[str, Any]], batch_idx: int) -> list[dict[str, Any]]:
-        """Answers to prompts ``{"id", "key", "prompt": [{"role", "content"}]}`` under ``sampling``."""
-        records = [Record(row["id"], tuple(Message(**m) for m in row["prompt"]), "", "") for row in batch]
+        """Answers to prompts ``{"id", "key", "prompt": [{"role", "content", ...}], "template_kwargs"}`` (optional)."""
+        records = [
+            Record(r["id"], tuple(map(Message.from_dict, r["prompt"])), "", "", {}, r.get("template_kwargs", {}))
+            for r in batch
+        ]
         groups = self.answers(records, self.sampling, seed=self.seed, keys=[row["key"] for row in batch])
         answers = [{"prediction": c.text, "finished": c.finished, "tokens": len(c.tokens)} for (c,) in groups]
         return [{"id": row["id"], "prompt": row["prompt"], **a} for row, a in zip(batch, answers, strict=True)]

@@ -13,7 +13,7 @@ from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from ..text.checks import special_texts
+from ..text.control import special_texts
 from ..types import Sequence
 from .visible import visible
 
