@@ -91,8 +91,21 @@ def test_drawn_rows_are_a_seeded_sample_in_file_order(write_rows):
     assert drawn == sorted(drawn)
     assert drawn == [r.origin for r in load_records(GSM8K(), path, 3, seed=1)]
     assert len({tuple(r.origin for r in load_records(GSM8K(), path, 3, seed=s)) for s in range(8)}) > 1
-    with pytest.raises(UserError, match="max_examples=6"):
-        load_records(GSM8K(), path, 6, seed=0)
+    assert [r.origin for r in load_records(GSM8K(), path, 3, seed=None)] == [f"{path}:{line}" for line in (1, 2, 3)]
+    for seed in (0, None):
+        with pytest.raises(UserError, match="max_examples=6"):
+            load_records(GSM8K(), path, 6, seed=seed)
+
+
+def test_the_first_rows_are_chosen_when_asked_for(write_rows):
+    path = str(write_rows(PROBLEMS))
+    chosen = {}
+    for choose in ("drawn", "first"):
+        callback = GenerationEval(GSM8K(), path, max_examples=2, choose=choose, seed=3)
+        callback.setup(None, None, "validate")
+        chosen[choose] = [r.origin for r in callback.records]
+    assert chosen["first"] == [f"{path}:1", f"{path}:2"]
+    assert chosen["drawn"] == [r.origin for r in load_records(GSM8K(), path, 2, seed=3)] != chosen["first"]
 
 
 def test_impossible_intervals_are_refused():
