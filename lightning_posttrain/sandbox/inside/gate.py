@@ -74,13 +74,17 @@ def _check_import(node: ast.Import | ast.ImportFrom) -> bool:
         if word in ATTRIBUTES | INNER_MODULES or (_private(word) and word != "__future__"):
             raise _refused(node, f"import {word}")
     if isinstance(node, ast.ImportFrom):
-        module = None
-        with suppress(Exception):  # what cannot be imported says so when it runs
-            module = importlib.import_module(modules[0])
         for name in names:
-            if _foreign(getattr(module, name, None)):
+            if _foreign(_imported(modules[0], name)):
                 raise _refused(node, f"import {name}")
     return any(module.split(".")[0] in PANDAS for module in modules)
+
+
+def _imported(module: str, name: str) -> Any:
+    """What a name stands for in a module; None where it cannot be imported, which shows when the snippet runs."""
+    with suppress(Exception):
+        return getattr(importlib.import_module(module), name, None)
+    return None
 
 
 def guarded(tree: ast.Module) -> ast.Module:

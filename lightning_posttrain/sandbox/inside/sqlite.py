@@ -14,9 +14,7 @@ from contextlib import closing, suppress
 from typing import Any
 
 ACTIONS = frozenset((sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE))
-FUNCTIONS = frozenset(
-    ("load_extension", "fts3_tokenizer", "readfile", "writefile", "edit", "lsdir", "fsdir", "eval", "zipfile", "sqlar_compress")
-)  # fmt: skip
+FUNCTIONS = frozenset(("load_extension", "fts3_tokenizer", "readfile", "writefile", "edit", "lsdir", "fsdir", "eval"))
 """Refused, although SQLite's library has but the first two: another build may have been given the others."""
 LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: 16_000_000,
@@ -49,7 +47,7 @@ def opened(image: bytes) -> sqlite3.Connection:
     for setting in ("temp_store = MEMORY", "trusted_schema = OFF", "query_only = ON"):
         db.execute(f"PRAGMA {setting}").fetchall()
     if hasattr(db, "setconfig"):  # Python 3.12: "text" is a text where there is no such column, on every build
-        db.setconfig(sqlite3.SQLITE_DBCONFIG_DQS_DML, True)
+        db.setconfig(getattr(sqlite3, "SQLITE_DBCONFIG_DQS_DML"), True)  # noqa: B009
     for table in TABLE_FUNCTIONS:
         with suppress(sqlite3.OperationalError):  # a build without it
             db.execute(
