@@ -77,7 +77,7 @@ def around_of(constant: Value) -> list[Value]:
     if re.fullmatch(r"\d{1,15}", constant):
         width = len(constant)
         return [constant, *(str(max(0, int(constant) + step)).zfill(width) for step in (1, -1, 10))]
-    if day := _day(constant):
+    if day := day_of(constant):
         steps = (1, -1, 40, -400)
         return [constant, *((day + datetime.timedelta(step)).isoformat() + constant[10:] for step in steps)]
     cased = [constant.lower(), constant.upper(), constant.title()]
@@ -85,7 +85,8 @@ def around_of(constant: Value) -> list[Value]:
     return list(dict.fromkeys([constant, *cased, *ends]))
 
 
-def _day(text: str) -> datetime.date | None:
+def day_of(text: str) -> datetime.date | None:
+    """The date that a text begins with; None where it does not."""
     try:
         day = datetime.date.fromisoformat(text[:10]) if re.match(r"\d{4}-\d\d-\d\d", text) else None
     except ValueError:

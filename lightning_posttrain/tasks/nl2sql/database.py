@@ -127,7 +127,8 @@ def shape_of(schema: Schema) -> Shape | None:
         return None
     relations = []
     for table, columns in schema.items():
-        found = [_guessed(table, place, *column) for place, column in enumerate(columns)]
+        names = [column for column, _ in columns]
+        found = [_guessed(table, column, declared, list(schema), names) for column, declared in columns]
         relations.append(Relation(table, tuple(found)))
     return Shape(tuple(relations))
 
@@ -207,7 +208,7 @@ def _relation(db: sqlite3.Connection, table: str, columns: Sequence[tuple[str, s
         ).fetchone()
         held = db.execute(f"SELECT DISTINCT {column} FROM {quoted(table)} WHERE {column} IS NOT NULL LIMIT {SAMPLED}")
         values = tuple(value for (value,) in held if isinstance(value, int | float | str))
-        unique = name.lower() in declared or (rows > 1 and rows == different and (place == 0 or _is_key(name)))
+        unique = name.lower() in declared or (rows > 1 and rows == different and (place == 0 or is_key(name)))
         collation = re.search(rf"\b{re.escape(name)}\b[^,]*?\bCOLLATE\s+(NOCASE|RTRIM)\b", text, re.I)
         nullable = filled < rows if rows else None
         found.append(
@@ -233,15 +234,27 @@ def _links(db: sqlite3.Connection, table: str) -> list[tuple[Place, Place]]:
     return [((table.lower(), row[3].lower()), (row[2].lower(), row[4].lower())) for row in rows if row[4]]
 
 
-def _is_key(name: str) -> bool:
+def is_key(name: str) -> bool:
+    """Whether a column is called like one that tells rows apart, or refers to such a one."""
     return _KEYS.search(name.lower()) is not None
 
 
-def _guessed(table: str, place: int, name: str, declared: str) -> Column:
-    """A column of a table of which only the names are known: ``id`` and ``city_id`` tell the rows of ``city`` apart."""
-    bare = re.sub(r"[\W_]", "", name.lower())
-    own = {re.sub(r"[\W_]", "", table.lower())} | {re.sub(r"[\W_]", "", table.lower()).removesuffix("s")}
+def _guessed(table: str, name: str, declared: str, tables: Sequence[str], names: Sequence[str]) -> Column:
+    """A column of a table of which only the names are known: ``id`` and ``city_id`` tell the rows of ``city`` apart.
+
+    Args:
+        table, name, declared: of the column.
+        tables: all tables.
+        names: all columns of the table.
+    """
+    bare, own = _bare(name), {_bare(table), _bare(table).removesuffix("s")}
+    others = {stem for other in tables if other != table for stem in (_bare(other), _bare(other).removesuffix("s"))}
     numbered = bare == "id" or any(bare == f"{stem}id" for stem in own)
     named = bare in ("name", "title", "code") or any(bare in (f"{stem}name", f"{stem}code", stem) for stem in own)
-    first = place == 0 and _is_key(name) and bare.endswith(("id", "code"))
-    return Column(name, declared.upper(), numbered, numbered or named or first)
+    keys = [other for other in names if _bare(other).endswith(("id", "code"))]
+    only = keys == [name] == [names[0]] and not any(bare in (f"{stem}id", f"{stem}code") for stem in others)
+    return Column(name, declared.upper(), numbered, numbered or named or only)
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.lower())

@@ -11,17 +11,17 @@ import random
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from ...sandbox import Database
 from .conditions import Value
-from .database import Column, Place, Relation, Shape, quoted
+from .database import Column, Place, Relation, Shape, is_key, quoted
 from .mentions import Mentions, Node, mentions
-from .values import Source, affinity, fitting
+from .values import Source, affinity, fitting, is_number
 
-FILLINGS = 10
+FILLINGS = 16
 MAX_ROWS = 60
 """Of a table."""
 MAX_STEPS = 5_000_000
@@ -77,7 +77,7 @@ class _Filler:
     Args:
         shape: the tables.
         said: what each gold query says.
-        number: of the filling. Even ones have few different values, every third has nulls where none are known.
+        number: of the filling. Even ones have few different values; half of them have nulls where it is not known.
     """
 
     def __init__(self, shape: Shape, said: Sequence[Mentions], number: int) -> None:
@@ -87,6 +87,8 @@ class _Filler:
         self.columns = {
             (table, column.name.lower()): column for table, held in self.tables.items() for column in held.columns
         }
+        for place in {place for m in said for place in m.dates}:
+            self.columns[place] = replace(self.columns[place], declared="DATE")
         self.joined = {m.place(node) for m in said for pair in m.joins for node in pair}
         self.domains = _Same([*(pair for pair in shape.links if set(pair) <= self.columns.keys()), *self._alike()])
         for m in said:
@@ -107,7 +109,7 @@ class _Filler:
         sizes = [size for m in self.said for size in m.sizes]
         mentioned = {table for m in self.said for table in m.tables}
         for table in self.tables:
-            more = (2, 5, 9, 12, 7)[self.number % 5] + 2 * max(sizes, default=0) if table in mentioned else 3
+            more = self.rng.choice((1, 3, 8)) + 2 * max(sizes, default=0) if table in mentioned else 3
             for _ in range(more):
                 self._add(table, {})
         for table, held in self.filled.items():
@@ -123,26 +125,24 @@ class _Filler:
         classes: dict[Node, list[Node]] = {}
         for node in sorted(nodes):
             classes.setdefault(same.of(node), []).append(node)
-        for _ in range((1, 3, 2, 4)[self.number % 4]):
-            self._witness(m, classes)
-            for broken in classes:
-                self._witness(m, classes, broken)
-            for pair in m.joins:
-                self._witness(m, classes, apart=self.rng.choice(pair))
+        for _ in range(self.rng.choice((1, 2, 4))):
+            self._place(m, classes, self._chosen(m, classes))
+        share = self.rng.choice((0.2, 0.5, 1.0))
+        for first, members in classes.items():
+            for value in self._asked(m, members):
+                if self.rng.random() < share:
+                    self._place(m, classes, self._chosen(m, classes) | {first: value})
+        for pair in m.joins:
+            self._place(m, classes, self._chosen(m, classes), apart=self.rng.choice(pair))
         for size in sorted(m.sizes):
-            values = self._chosen(m, classes, None)
+            values = self._chosen(m, classes)
             for _ in range(size + self.rng.randint(0, 1)):
-                self._place(m, classes, values, None)
-
-    def _witness(
-        self, m: Mentions, classes: dict[Node, list[Node]], broken: Node | None = None, apart: Node | None = None
-    ) -> None:
-        self._place(m, classes, self._chosen(m, classes, broken), apart)
+                self._place(m, classes, values)
 
     def _place(
-        self, m: Mentions, classes: dict[Node, list[Node]], values: dict[Node, Value], apart: Node | None
+        self, m: Mentions, classes: dict[Node, list[Node]], values: dict[Node, Value], apart: Node | None = None
     ) -> None:
-        """One row for each use of a table, with the values of its classes of columns."""
+        """One row for each use of a table, with the values of its classes of columns; ``apart`` finds no partner."""
         rows: list[Row] = [{} for _ in m.tables]
         for first, members in classes.items():
             for node in members:
@@ -150,20 +150,22 @@ class _Filler:
         for table, row in zip(m.tables, rows, strict=True):
             self._add(table, row)
 
-    def _chosen(self, m: Mentions, classes: dict[Node, list[Node]], broken: Node | None) -> dict[Node, Value]:
-        """A value for each class of columns that are joined, such as the conditions on them ask for."""
+    def _asked(self, m: Mentions, members: Sequence[Node]) -> list[Value]:
+        """Values that satisfy a condition on joined columns, or nearly do."""
+        values = dict.fromkeys(value for node, held in m.conditions if node in members for value in held.values)
+        return fitting(self.columns[m.place(members[0])], list(values))
+
+    def _chosen(self, m: Mentions, classes: dict[Node, list[Node]]) -> dict[Node, Value]:
+        """A value for each class of joined columns, such as the conditions on them ask for."""
         found = {}
         for first, members in classes.items():
             asked = [condition for node, condition in m.conditions if node in members]
-            candidates = list(dict.fromkeys(value for condition in asked for value in condition.values))
+            candidates = self._asked(m, members)
             if not candidates:
                 found[first] = self._shared([m.place(node) for node in members])
                 continue
-            held = {value: sum(condition.test(value) for condition in asked) for value in candidates}
-            best = max(held.values())
-            right, wrong = ([v for v in candidates if (held[v] == best) == good] for good in (True, False))
-            wrong = wrong or [self._draw(m.place(first))]
-            found[first] = self.rng.choice(right if first != broken else wrong)
+            held = [sum(condition.test(value) for condition in asked) for value in candidates]
+            found[first] = self.rng.choice([v for v, h in zip(candidates, held, strict=True) if h == max(held)])
         return found
 
     def _shared(self, places: Sequence[Place]) -> Value:
@@ -189,7 +191,7 @@ class _Filler:
         row = {}
         for column in relation.columns:
             place = (table, column.name.lower())
-            row[place[1]] = given[place[1]] if place[1] in given else self._random(place, column)
+            row[place[1]] = given[place[1]] if place[1] in given else self._random(place, self.columns[place])
         alone = [column.name.lower() for column in relation.columns if self._unique((table, column.name.lower()))]
         twice = any(row[name] == other[name] for name in alone for other in held)
         if twice or len(held) >= MAX_ROWS or (not relation.repeats and row in held):
@@ -202,7 +204,7 @@ class _Filler:
     def _random(self, place: Place, column: Column) -> Value:
         if self._unique(place):
             return self._source(place).fresh()
-        if self._nullable(place, column) and self.rng.random() < 0.2:
+        if self._nullable(place, column) and self.rng.random() < 0.25:
             return None
         used = self.used.get(self.domains.of(place), [])
         if used and self.rng.random() < 0.7:
@@ -233,7 +235,8 @@ class _Filler:
         if any(place in m.nulls for m in self.said):
             return True
         if column.nullable is None:
-            return self.number % 3 == 2 and place not in self.joined and not column.entity
+            apart = place in self.joined or column.entity or is_key(column.name)
+            return self.number % 4 in (1, 2) and is_number(column) and not apart
         return column.nullable
 
     def _alike(self) -> Iterable[tuple[Place, Place]]:

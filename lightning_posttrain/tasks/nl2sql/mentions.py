@@ -25,6 +25,7 @@ Inverse = Callable[[Value], Sequence[Value]]
 _SIGNS: dict[type[exp.Expr], str] = {
     exp.EQ: "=", exp.NEQ: "<>", exp.GT: ">", exp.GTE: ">=", exp.LT: "<", exp.LTE: "<=",
 }  # fmt: skip
+_DATES = (exp.TimeToStr, exp.Date, exp.Year, exp.Month, exp.Day, exp.TsOrDsToDate, exp.TimestampTrunc)
 MOST = 30
 """Rows of a group, or under a limit, that are made at most."""
 
@@ -39,6 +40,7 @@ class Mentions:
         conditions: what is asked of a column's value.
         sizes: numbers of rows that it counts to: limits, sizes of groups.
         nulls: columns of which it says what becomes of a null.
+        dates: columns of which it takes parts of dates, or that it compares with dates.
     """
 
     tables: list[str] = field(default_factory=list)
@@ -46,6 +48,7 @@ class Mentions:
     conditions: list[tuple[Node, Condition]] = field(default_factory=list)
     sizes: set[int] = field(default_factory=set)
     nulls: set[Place] = field(default_factory=set)
+    dates: set[Place] = field(default_factory=set)
 
     def place(self, node: Node) -> Place:
         return self.tables[node[0]], node[1]
@@ -95,6 +98,8 @@ class _Reader:
             self._size(size)
         elif isinstance(node, exp.Join):
             self._using(node)
+        elif isinstance(node, _DATES) or (isinstance(node, exp.Anonymous) and node.name.lower() == "julianday"):
+            self._dated(node)
 
     # ---- what is said ----
 
@@ -156,12 +161,19 @@ class _Reader:
             self._add(column, condition, node)
 
     def _add(self, column: Node, condition: Condition, node: exp.Expr) -> None:
+        if any(isinstance(value, str) and conditions.day_of(value) for value in condition.values[:1]):
+            self.found.dates.add(self.found.place(column))
         self.found.conditions.append((column, condition.negated() if _denied(node) else condition))
 
     def _nullable(self, side: exp.Expr) -> None:
         column = self._node(side)
         if column is not None:
             self.found.nulls.add(self.found.place(column))
+
+    def _dated(self, node: exp.Expr) -> None:
+        for column in _columns(node):
+            if (found := self._resolved(column, column.parent_select)) is not None:
+                self.found.dates.add(self.found.place(found))
 
     def _size(self, size: Value) -> None:
         if isinstance(size, int | float) and size >= 0:
@@ -297,7 +309,7 @@ def _part(value: Value) -> list[Value]:
     """Texts and dates of which a value may be a part: 1839 a year, 07 a month or a day."""
     text = str(value)
     if text.isdigit() and len(text) == 4:
-        return [f"{text}-06-15", f"{text}-12-31", value]
+        return [f"{text}-06-15", f"{text}-01-01", f"{text}-12-31", value]
     if text.isdigit() and len(text) <= 2:
         return [f"2001-{text:0>2}-10", f"1999-10-{text:0>2}", value]
     return [value, f"{text}{conditions.FILLER}", f"{conditions.FILLER}{text}"]

@@ -26,12 +26,29 @@ def affinity(declared: str) -> str:
     return "REAL" if any(word in declared for word in ("REAL", "FLOA", "DOUB")) else "NUMERIC"
 
 
+def is_date(column: Column) -> bool:
+    """Whether a column holds dates as texts, by its declared type or what it is known to hold."""
+    named = any(word in column.declared.upper() for word in ("DATE", "TIMESTAMP"))
+    held = [str(value) for value in column.values[:5]]
+    return all(map(_DATE.match, held)) if held else named
+
+
+def is_number(column: Column) -> bool:
+    """The same of numbers."""
+    if column.values:
+        return all(isinstance(value, int | float) for value in column.values)
+    return affinity(column.declared) in ("INTEGER", "REAL", "NUMERIC") and not is_date(column)
+
+
 def fitting(column: Column, values: Sequence[Value]) -> list[Value]:
-    """Those of some values that a column of this type would hold as they are, or as a text."""
-    kind = affinity(column.declared)
-    if kind in ("INTEGER", "REAL"):
-        return [value for value in values if isinstance(value, int | float)] or list(values)
-    return list(values)
+    """Those of some values that a column of this type would hold; all of them where none is such."""
+    if is_date(column):
+        fit = [value for value in values if value is None or _DATE.match(str(value))]
+    elif is_number(column):
+        fit = [value for value in values if not isinstance(value, str)]
+    else:
+        fit = list(values)
+    return fit or list(values)
 
 
 class Source:
@@ -47,34 +64,35 @@ class Source:
         self.column, self.rng = column, rng
         self.number = rng.randint(0, 2)
         held = [value for value in column.values if isinstance(value, int | float | str)]
-        made = held if len(held) > (1 if tight else 8) else [*held, *self._made(tight)]
+        made = held if len(held) > (1 if tight else 30) else [*held, *self._made(tight)]
         rng.shuffle(made)
         self.pool = made[: rng.randint(2, 4)] if tight else made
+        self.tight, self.left = tight, list(self.pool)
 
     def drawn(self) -> Value:
-        return self.rng.choice(self.pool)
+        """Any value; where there are many, one that was not drawn before as long as there are some."""
+        if self.tight:
+            return self.rng.choice(self.pool)
+        self.left = self.left or list(self.pool)
+        return self.left.pop()
 
     def fresh(self) -> Value:
         """A value that was not given before: whole numbers rise, as keys do, texts are numbered."""
         self.number += self.rng.randint(1, 3)
-        held = [value for value in self.column.values if value is not None]
-        if affinity(self.column.declared) == "INTEGER" or (held and all(isinstance(value, int) for value in held)):
+        if is_number(self.column) or (not self.column.values and affinity(self.column.declared) == "BLOB"):
             return self.number
-        if affinity(self.column.declared) in ("REAL", "NUMERIC") and not any(isinstance(v, str) for v in held):
-            return self.number + 0.5
-        texts = [value for value in held if isinstance(value, str)] or list(WORDS)
+        texts = [value for value in self.column.values if isinstance(value, str)] or list(WORDS)
         return texts[self.number] if self.number < len(texts) else f"{self.rng.choice(texts)} {self.number}"
 
     def _made(self, tight: bool) -> list[Value]:
         """Values of the column's type."""
-        kind, declared, rng = affinity(self.column.declared), self.column.declared.upper(), self.rng
-        held = [value for value in self.column.values if value is not None]
-        if "DATE" in declared or "TIMESTAMP" in declared or any(_DATE.match(str(value)) for value in held[:3]):
+        held, rng = self.column.values, self.rng
+        if is_date(self.column):
             return list(DATES)
-        if "BOOL" in declared:
+        if "BOOL" in self.column.declared.upper():
             return [0, 1]
-        if kind == "TEXT" or (held and all(isinstance(value, str) for value in held)):
+        if not is_number(self.column) and (held or affinity(self.column.declared) == "TEXT"):
             return list(WORDS)
-        if kind in ("REAL", "NUMERIC"):
-            return [rng.randint(2, 40) / 4 if tight else rng.randint(4, 4000) / 4 + 0.01 for _ in range(12)]
-        return [rng.randint(1, 9) if tight else rng.randint(1, 2000) for _ in range(12)]
+        whole = all(isinstance(value, int) for value in held) if held else affinity(self.column.declared) != "REAL"
+        numbers = rng.sample(range(1, 10), 6) if tight else rng.sample(range(1, 3000), 60)
+        return [number if whole else number + 0.25 for number in numbers]
