@@ -125,15 +125,14 @@ class _Filler:
         classes: dict[Node, list[Node]] = {}
         for node in sorted(nodes):
             classes.setdefault(same.of(node), []).append(node)
-        for _ in range(self.rng.choice((1, 2, 4))):
-            self._place(m, classes, self._chosen(m, classes))
+        told: list[tuple[dict[Node, Value], Node | None]] = [({}, None)] * self.rng.choice((1, 2, 4))
         share = self.rng.choice((0.2, 0.5, 1.0))
         for first, members in classes.items():
-            for value in self._asked(m, members):
-                if self.rng.random() < share:
-                    self._place(m, classes, self._chosen(m, classes) | {first: value})
-        for pair in m.joins:
-            self._place(m, classes, self._chosen(m, classes), apart=self.rng.choice(pair))
+            told += [({first: value}, None) for value in self._asked(m, members) if self.rng.random() < share]
+        told += [({}, self.rng.choice(pair)) for pair in m.joins]
+        self.rng.shuffle(told)
+        for changed, apart in told:
+            self._place(m, classes, self._chosen(m, classes) | changed, apart)
         for size in sorted(m.sizes):
             values = self._chosen(m, classes)
             for _ in range(size + self.rng.randint(0, 1)):
@@ -161,12 +160,24 @@ class _Filler:
         for first, members in classes.items():
             asked = [condition for node, condition in m.conditions if node in members]
             candidates = self._asked(m, members)
+            ways = [m.extremes[node] for node in members if node in m.extremes]
+            if ways and not candidates:
+                found[first] = self._beyond(m.place(first), ways[0])
+                continue
             if not candidates:
                 found[first] = self._shared([m.place(node) for node in members])
                 continue
             held = [sum(condition.test(value) for condition in asked) for value in candidates]
             found[first] = self.rng.choice([v for v, h in zip(candidates, held, strict=True) if h == max(held)])
         return found
+
+    def _beyond(self, place: Place, way: int) -> Value:
+        """A number above or below all that are there."""
+        held = [row[place[1]] for row in self.filled[place[0]]]
+        numbers = [value for value in held if isinstance(value, int | float)]
+        if not is_number(self.columns[place]) or not numbers or self.rng.random() < 0.2:
+            return self._draw(place)
+        return max(numbers) + 1 if way > 0 else min(numbers) - 1
 
     def _shared(self, places: Sequence[Place]) -> Value:
         """A value for columns that are joined, often one that is there already."""

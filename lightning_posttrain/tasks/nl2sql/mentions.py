@@ -40,6 +40,7 @@ class Mentions:
         conditions: what is asked of a column's value.
         sizes: numbers of rows that it counts to: limits, sizes of groups.
         nulls: columns of which it says what becomes of a null.
+        extremes: columns that are to be the largest (1) or the smallest (-1).
         dates: columns of which it takes parts of dates, or that it compares with dates.
     """
 
@@ -47,6 +48,7 @@ class Mentions:
     joins: list[tuple[Node, Node]] = field(default_factory=list)
     conditions: list[tuple[Node, Condition]] = field(default_factory=list)
     sizes: set[int] = field(default_factory=set)
+    extremes: dict[Node, int] = field(default_factory=dict)
     nulls: set[Place] = field(default_factory=set)
     dates: set[Place] = field(default_factory=set)
 
@@ -115,6 +117,8 @@ class _Reader:
             pair = self._node(node.this), self._node(node.expression)
             if pair[0] and pair[1]:
                 self.found.joins.append((pair[0], pair[1]))
+                sign_of = {pair[0]: _extreme(node.expression), pair[1]: _extreme(node.this)}
+                self.found.extremes |= {one: way for one, way in sign_of.items() if way}
 
     def _with_constant(self, node: exp.Expr, side: exp.Expr, sign: str, constant: Value) -> None:
         if next(side.find_all(exp.Count), None) is not None:
@@ -216,6 +220,13 @@ def _columns(side: exp.Expr) -> Iterator[exp.Column]:
     else:
         for child in side.iter_expressions():
             yield from _columns(child)
+
+
+def _extreme(side: exp.Expr) -> int:
+    """1 where a query in a value's place gives a maximum, -1 where it gives a minimum, else 0."""
+    select = side.find(exp.Select) if isinstance(side, exp.Subquery) else None
+    shown = select.expressions[0].unalias() if select is not None and select.expressions else None
+    return isinstance(shown, exp.Max) - isinstance(shown, exp.Min)
 
 
 def _sources(select: exp.Expr | None) -> list[exp.Expr]:
