@@ -150,7 +150,8 @@ def _compute(
     found: dict[int, list[np.ndarray]] = {}
     for step in loader.steps(0):
         named = [tuple(replace(s, id=str(i)) for s in source[i]) for i in map(int, step)]
-        for group in cut_step(named, loader.tokens_per_micro, loader.world_size, loader.min_shared)[loader.rank]:
+        groups = cut_step(named, loader.tokens_per_micro, loader.world_size, loader.min_shared)[loader.rank]
+        for group in filter(None, groups):  # the weights are whole here, so no rank waits for another
             micro = collate(group, loader.min_shared)
             counts = torch.bincount(micro.sequence, minlength=micro.num_sequences)
             parts = np.split(logprobs(micro).float().cpu().numpy(), counts.cumsum(0)[:-1].numpy())

@@ -18,6 +18,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedTokenizerBase
@@ -26,6 +27,7 @@ from ..batching.loader import EpochLoader
 from ..metrics.nll import TokenNLL
 from ..models.load import LoadSpec, LoraSpec, generation_config, load_policy
 from ..ops.logprobs import token_logprobs
+from ..ops.seeds import seeded
 from ..ops.sharding import full, set_gradient_sync, shard
 from ..rollout.sampler import SamplingParams, generate
 from ..text.render import Renderer
@@ -179,29 +181,18 @@ class PolicyModule(L.LightningModule):
     def update(self, batch: StepBatch) -> dict[str, Tensor | float]:
         """One optimizer step; what is to be logged of it."""
         optimizer: Any = self.optimizers()
-        torch.manual_seed(hash((self.seed, self.global_step, self.global_rank)) % (1 << 63))
-        world, engine = self.trainer.world_size, deepspeed_engine(self.trainer)
-        losses: list[Tensor] = []
-        sums: dict[str, Tensor] = {}
-        for i, micro in enumerate(batch.micros):
-            last = i == len(batch.micros) - 1
-            set_gradient_sync(self.model, engine, last)
-            with self._sync_only_if(last):
-                loss, extra = self.micro_loss(micro, batch)
-                self.manual_backward(loss * world)  # world_size undoes the mean that data parallelism takes
-            losses.append(loss.detach())
-            for name, value in extra.items():
-                sums[name] = sums[name] + value if name in sums else value
+        step, engine = self.global_step, deepspeed_engine(self.trainer)
+        with seeded(self.device, self.seed, step, self.global_rank):
+            logged: dict[str, Any] = self._backward(batch, engine)
         if engine is None:
             limit = torch.inf if self.max_grad_norm is None else self.max_grad_norm
             norm = full(torch.nn.utils.clip_grad_norm_((p for p in self.parameters() if p.grad is not None), limit))
+            check_finite(self.model, batch, step, logged["loss"], norm)
         else:  # holds gradients, clips, steps and clears them in one
+            check_finite(self.model, batch, step, logged["loss"])
             optimizer.step()
             norm = torch.tensor(float(engine.get_global_grad_norm() or 0.0))
-        check_finite(self.model, torch.stack(losses), norm, batch, self.global_step)
-        logged: dict[str, Any] = {"loss": torch.stack(losses).sum(), **sums}
-        if world > 1:
-            logged = {k: self.trainer.strategy.reduce(v, reduce_op="sum") for k, v in logged.items()}
+            check_finite(self.model, batch, step, logged["loss"], norm, updated=True)
         if self.skip_step is not None:
             logged["skipped"] = float(self.skip_step.stands_out(float(logged["loss"]), float(norm)))
             if logged["skipped"]:
@@ -214,6 +205,23 @@ class PolicyModule(L.LightningModule):
         if schedule is not None:
             schedule.step()
         return {**logged, "grad_norm": norm, "lr": lr}
+
+    def _backward(self, batch: StepBatch, engine: Any) -> dict[str, Tensor]:
+        """Gradients of the step; its loss and what else is logged, summed over micro-batches and ranks."""
+        world, sums = self.trainer.world_size, dict[str, Tensor]()
+        for i, micro in enumerate(batch.micros):
+            last = i == len(batch.micros) - 1
+            set_gradient_sync(self.model, engine, last)
+            with self._sync_only_if(last):
+                loss, extra = self.micro_loss(micro, batch)
+                if micro.idle:
+                    loss, extra = loss * 0.0, {name: torch.zeros_like(value) for name, value in extra.items()}
+                self.manual_backward(loss * world)  # world_size undoes the mean that data parallelism takes
+            for name, value in {"loss": loss.detach(), **extra}.items():
+                sums[name] = sums[name] + value if name in sums else value
+        if world > 1:
+            sums = {name: self.trainer.strategy.reduce(value, reduce_op="sum") for name, value in sums.items()}
+        return sums
 
     def log_step(self, values: Mapping[str, Tensor | float]) -> None:
         """Log ``train/<name>`` for this step, whose number is that after its update: Lightning counts from 0."""
@@ -235,9 +243,23 @@ class PolicyModule(L.LightningModule):
 
     # ---- validation -----------------------------------------------------------------------------------------------
 
+    def on_validation_start(self) -> None:
+        """Every validation sees the same steps, however many of them the one before took."""
+        for loader in self._evaluated_loaders:
+            loader.rewind()
+
+    on_test_start = on_validation_start
+
+    @property
+    def _evaluated_loaders(self) -> list[EpochLoader[Any, Any]]:
+        loaders = self.trainer.test_dataloaders if self.trainer.testing else self.trainer.val_dataloaders
+        return [loader for loader in CombinedLoader(loaders).flattened if isinstance(loader, EpochLoader)]
+
     def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
         for micro in batch.micros:
-            self.val_nll.update(token_logprobs(self.model, micro))
+            logps = token_logprobs(self.model, micro)
+            if not micro.idle:
+                self.val_nll.update(logps)
 
     def on_validation_epoch_end(self) -> None:
         if self.val_nll.update_called:

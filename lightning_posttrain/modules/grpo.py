@@ -155,6 +155,7 @@ class GRPOModule(PolicyModule):
                 seed=self.seed,
                 step=self.global_step,
                 keys=[p.key for p in mine],
+                origins=[p.record.origin or p.record.id for p in mine],
             )
         with self.phase("rewards"):
             groups = [[Rollout(p, i, c) for i, c in enumerate(cs)] for p, cs in zip(mine, drawn, strict=True)]
@@ -219,16 +220,18 @@ class GRPOModule(PolicyModule):
     @torch.no_grad()
     def annotate(self, steps: list[PolicyStep]) -> None:
         """Add what must be known before the first update: log-probs by the policy as it is, and by the reference."""
-        for micro in (m for step in steps for m in step.micros):
-            if self.updates_per_batch > 1 or self.entropy.quantile < 1:
+        micros = [m for step in steps for m in step.micros]
+        if self.updates_per_batch > 1 or self.entropy.quantile < 1:
+            for micro in micros:
                 old, entropies = policy_logprobs(
                     self.model, micro, self.truncation, "entropy" if self.entropy.quantile < 1 else None
                 )
                 micro.columns["old"] = old
                 if entropies is not None:
                     micro.columns["decides"] = entropies
-            if self.reference is not None:
-                with self.reference.active():
+        if self.reference is not None:
+            with self.reference.active():  # once: a sharded model is copied whole with every change
+                for micro in micros:
                     micro.columns["reference"] = policy_logprobs(self.model, micro, self.truncation)[0]
         if self.entropy.quantile < 1:
             for step in steps:
@@ -290,7 +293,7 @@ class GRPOModule(PolicyModule):
         return loss, sums
 
     def _scope(self, micro: MicroBatch, step: StepBatch) -> Scope:
-        micros = len(step.micros) * (self.trainer.world_size if self._trainer else 1)  # every rank has as many
+        micros: int = step.num_micros  # type: ignore[attr-defined]
         totals = step.num_tokens, step.num_sequences, micros, self.rollout.max_new_tokens
         return Scope(micro.sequence, micro.num_sequences, *totals)
 
@@ -314,7 +317,7 @@ def _totals(groups: list[list[Rollout]]) -> np.ndarray:
 
 def _decide(micros: list[MicroBatch], quantile: float) -> None:
     """Turn entropies into 1 for tokens at or above their quantile over the step and all ranks, else 0."""
-    mine = np.concatenate([m.columns["decides"].float().cpu().numpy() for m in micros])
+    mine = np.concatenate([m.columns["decides"].float().cpu().numpy() for m in micros if not m.idle])
     least = float(np.quantile(np.concatenate(gather(mine)), quantile))
     for micro in micros:
         micro.columns["decides"] = (micro.columns["decides"] >= least).float()

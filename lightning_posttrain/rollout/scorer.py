@@ -182,7 +182,7 @@ def score_requests(
     groups = cut_step([(s,) for s in sequences], tokens_per_micro, world if shared else 1, min_shared)
     device = next(model.parameters()).device
     with eval_mode(model), whole_parameters(model), layout_attention(model), torch.no_grad():
-        mine = _score(model, (collate(group, min_shared) for group in groups[rank if shared else 0]), device)
+        mine = _score(model, (collate(group, min_shared) for group in groups[rank if shared else 0] if group), device)
     parts = gather((*mine, time.perf_counter() - began)) if shared and world > 1 else [(*mine, 0.0)]
     logprobs = np.zeros(len(requests))
     for places, values, *_ in parts:
