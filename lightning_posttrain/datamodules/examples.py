@@ -115,6 +115,10 @@ class ExampleDataModule(L.LightningDataModule):
         """What, besides rows, renderer and ``task``, decides an example; part of the cache's key."""
         return ""
 
+    def prepare_data(self) -> None:
+        """Tokenise on one rank of each machine, while the others wait; they find it in the cache."""
+        self.setup(self.trainer.state.fn.value)  # type: ignore[union-attr]
+
     def setup(self, stage: str) -> None:
         """Tokenise with the module's renderer (the Trainer calls this; `prepare` is the same without one)."""
         if stage == "predict":
@@ -166,6 +170,11 @@ class ExampleDataModule(L.LightningDataModule):
         if self.path is None:
             raise UserError("data.path=null: name a file of training rows")
         return self.path
+
+    @property
+    def evaluation_path(self) -> str | None:
+        """The rows of evaluations that name none."""
+        return self.val_path
 
     def fingerprints(self) -> dict[str, str]:
         """Content hashes of what is trained and validated on, for run.json."""

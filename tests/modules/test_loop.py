@@ -1,4 +1,4 @@
-"""The loop: whose random numbers it draws, what it does with a step that is not finite, and what it tells of rollouts."""
+"""The loop: its random numbers, what it does with a step that is not finite, and what it tells of rollouts."""
 
 from __future__ import annotations
 
