@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -28,12 +28,13 @@ from ..metrics.nll import TokenNLL
 from ..models.load import LoadSpec, LoraSpec, generation_config, load_policy
 from ..ops.logprobs import token_logprobs
 from ..ops.seeds import seeded
-from ..ops.sharding import full, set_gradient_sync, shard
+from ..ops.sharding import full, shard
 from ..rollout.sampler import SamplingParams, generate
 from ..text.render import Renderer
 from ..text.spec import ChatSpec
 from ..text.tokenizer import TokenizerSpec, build_tokenizer, tokenizer_fingerprint
 from ..types import Completion, Message, MicroBatch, Record, StepBatch, UserError
+from .backward import backward
 from .finite import check_finite
 from .optim import OptimizerSpec, ScheduleSpec, build_optimizer, schedule_factor
 from .resume import check_identity, check_parameters
@@ -183,7 +184,7 @@ class PolicyModule(L.LightningModule):
         optimizer: Any = self.optimizers()
         step, engine = self.global_step, deepspeed_engine(self.trainer)
         with seeded(self.device, self.seed, step, self.global_rank):
-            logged: dict[str, Any] = self._backward(batch, engine)
+            logged: dict[str, Any] = backward(self, batch, engine)
         if engine is None:
             limit = torch.inf if self.max_grad_norm is None else self.max_grad_norm
             norm = full(torch.nn.utils.clip_grad_norm_((p for p in self.parameters() if p.grad is not None), limit))
@@ -206,23 +207,6 @@ class PolicyModule(L.LightningModule):
             schedule.step()
         return {**logged, "grad_norm": norm, "lr": lr}
 
-    def _backward(self, batch: StepBatch, engine: Any) -> dict[str, Tensor]:
-        """Gradients of the step; its loss and what else is logged, summed over micro-batches and ranks."""
-        world, sums = self.trainer.world_size, dict[str, Tensor]()
-        for i, micro in enumerate(batch.micros):
-            last = i == len(batch.micros) - 1
-            set_gradient_sync(self.model, engine, last)
-            with self._sync_only_if(last):
-                loss, extra = self.micro_loss(micro, batch)
-                if micro.idle:
-                    loss, extra = loss * 0.0, {name: torch.zeros_like(value) for name, value in extra.items()}
-                self.manual_backward(loss * world)  # world_size undoes the mean that data parallelism takes
-            for name, value in {"loss": loss.detach(), **extra}.items():
-                sums[name] = sums[name] + value if name in sums else value
-        if world > 1:
-            sums = {name: self.trainer.strategy.reduce(value, reduce_op="sum") for name, value in sums.items()}
-        return sums
-
     def log_step(self, values: Mapping[str, Tensor | float]) -> None:
         """Log ``train/<name>`` for this step, whose number is that after its update: Lightning counts from 0."""
         tagged = {f"train/{k}": v for k, v in values.items()}
@@ -236,24 +220,16 @@ class PolicyModule(L.LightningModule):
         yield
         self.phase_seconds[name] = self.phase_seconds.get(name, 0.0) + time.perf_counter() - began
 
-    def _sync_only_if(self, last: bool) -> AbstractContextManager[Any]:
-        """Gradients are reduced once per step, with the last micro-batch."""
-        block = getattr(self.trainer.strategy, "block_backward_sync", None)
-        return nullcontext() if last or block is None or self.trainer.world_size == 1 else block()
-
     # ---- validation -----------------------------------------------------------------------------------------------
 
     def on_validation_start(self) -> None:
         """Every validation sees the same steps, however many of them the one before took."""
-        for loader in self._evaluated_loaders:
-            loader.rewind()
+        loaders = self.trainer.test_dataloaders if self.trainer.testing else self.trainer.val_dataloaders
+        for loader in CombinedLoader(loaders).flattened:
+            if isinstance(loader, EpochLoader):
+                loader.rewind()
 
     on_test_start = on_validation_start
-
-    @property
-    def _evaluated_loaders(self) -> list[EpochLoader[Any, Any]]:
-        loaders = self.trainer.test_dataloaders if self.trainer.testing else self.trainer.val_dataloaders
-        return [loader for loader in CombinedLoader(loaders).flattened if isinstance(loader, EpochLoader)]
 
     def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
         for micro in batch.micros:

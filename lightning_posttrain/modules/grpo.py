@@ -221,19 +221,17 @@ class GRPOModule(PolicyModule):
     def annotate(self, steps: list[PolicyStep]) -> None:
         """Add what must be known before the first update: log-probs by the policy as it is, and by the reference."""
         micros = [m for step in steps for m in step.micros]
-        if self.updates_per_batch > 1 or self.entropy.quantile < 1:
+        extra = "entropy" if self.entropy.quantile < 1 else None
+        if self.updates_per_batch > 1 or extra is not None:
             for micro in micros:
-                old, entropies = policy_logprobs(
-                    self.model, micro, self.truncation, "entropy" if self.entropy.quantile < 1 else None
-                )
-                micro.columns["old"] = old
+                micro.columns["old"], entropies = policy_logprobs(self.model, micro, self.truncation, extra)
                 if entropies is not None:
                     micro.columns["decides"] = entropies
         if self.reference is not None:
             with self.reference.active():  # once: a sharded model is copied whole with every change
                 for micro in micros:
                     micro.columns["reference"] = policy_logprobs(self.model, micro, self.truncation)[0]
-        if self.entropy.quantile < 1:
+        if extra is not None:
             for step in steps:
                 _decide(step.micros, 1 - self.entropy.quantile)
 
@@ -292,9 +290,8 @@ class GRPOModule(PolicyModule):
             loss = loss - self.entropy.bonus * (entropies * c["counts"]).sum() / scope.total_tokens
         return loss, sums
 
-    def _scope(self, micro: MicroBatch, step: StepBatch) -> Scope:
-        micros: int = step.num_micros  # type: ignore[attr-defined]
-        totals = step.num_tokens, step.num_sequences, micros, self.rollout.max_new_tokens
+    def _scope(self, micro: MicroBatch, step: Any) -> Scope:
+        totals = step.num_tokens, step.num_sequences, step.num_micros, self.rollout.max_new_tokens
         return Scope(micro.sequence, micro.num_sequences, *totals)
 
     # ---- the ledger -----------------------------------------------------------------------------------------------

@@ -61,9 +61,12 @@ def test_what_one_rank_has_tokenised_the_others_read(
 @pytest.mark.parametrize("make", [sft, pretrain])
 def test_the_trainer_asks_for_it_before_any_set_up(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, order = make(tmp_path), []
+
+    def noted(name: str, real: Any) -> Any:
+        return lambda *words, **named: (order.append(name), real(*words, **named))[1]
+
     for name in ("prepare_data", "setup"):
-        real = getattr(data, name)
-        monkeypatch.setattr(data, name, lambda name=name, real=real, **k: (order.append(name), real(**k))[1])
+        monkeypatch.setattr(data, name, noted(name, getattr(data, name)))
     trainer: L.Trainer = trainer_for(tmp_path, [], max_epochs=1, enable_checkpointing=False)
     trainer.fit(SFTModule(**MODULE), datamodule=data)
     assert order[0] == "prepare_data"

@@ -12,6 +12,7 @@ from lightning_posttrain.batching.loader import StepLoader
 from lightning_posttrain.batching.prompts import Prompt
 from lightning_posttrain.losses.objective import NAMED, Objective
 from lightning_posttrain.metrics.nll import TokenNLL
+from lightning_posttrain.modules.backward import backward
 from lightning_posttrain.modules.grpo_spec import EntropySpec, KLSpec
 from lightning_posttrain.modules.policy_step import PolicyStep, policy_step
 from lightning_posttrain.modules.pretrain import PretrainModule
@@ -46,11 +47,11 @@ def shares(pairs: bool) -> tuple[list[StepBatch], StepBatch]:
 
 
 def learned(module: Any, steps: list[Any]) -> tuple[torch.Tensor, dict[str, float], float]:
-    """Gradients, logged sums and the loss of ``steps``, each a rank's share, as `PolicyModule._backward` adds them."""
+    """Gradients, logged sums and the loss of ``steps``, each a rank's share, as `backward` adds them."""
     module.zero_grad()
     sums: dict[str, float] = {}
     for step in steps:
-        for name, value in module._backward(step, None).items():
+        for name, value in backward(module, step, None).items():
             sums[name] = sums.get(name, 0.0) + float(value)
     return torch.cat([p.grad.flatten() for p in module.parameters()]), sums, sums["loss"]
 
