@@ -17,6 +17,7 @@ import torch
 
 from ..metrics.means import NamedMeans
 from ..ops.ranks import gather_rows
+from ..progress import doing
 from ..records.sources import fingerprint, read_rows, rows_where
 from ..rollout.sampler import SamplingParams
 from ..tasks.base import Score, Task
@@ -144,7 +145,8 @@ class GenerationEval(Evaluation):
             )
         mine = list(range(trainer.global_rank, len(self.records), trainer.world_size))
         records = [self.records[i] for i in mine]
-        with trainer.precision_plugin.forward_context():  # in the numbers that it trains in
+        label = doing(f"step {step}: evaluation of {self.task.name}")
+        with label, trainer.precision_plugin.forward_context():  # in the numbers that it trains in
             groups = module.answers(
                 records,
                 self.sampling,

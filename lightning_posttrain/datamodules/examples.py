@@ -15,8 +15,9 @@ from ..batching.loader import ExampleSource, StepLoader
 from ..batching.mix import Mixture
 from ..batching.sources import split
 from ..batching.tree import MIN_SHARED
+from ..progress import metered
 from ..records.policy import RowReport
-from ..records.sources import fingerprint, read_rows, rows_where
+from ..records.sources import count_rows, fingerprint, read_rows, rows_where
 from ..tasks.base import Task
 from ..text.cache import TokenisedDataset, tokenise
 from ..text.render import Renderer
@@ -187,8 +188,10 @@ class ExampleDataModule(L.LightningDataModule):
         own, where = (None, {}) if part is None else (part.task, part.where)
         task = None if own is None else f"{type(own).__qualname__} {vars(own)}"
         report = RowReport(self.on_bad_row, self.max_skip)
+        rows = first_rows(path, read_rows(path, report.reject), first)
+        total = first or (lambda: count_rows(path))
         data = tokenise(
-            rows_where(first_rows(path, read_rows(path, report.reject), first), where),
+            rows_where(metered(rows, f"tokenising {path}", total, "rows"), where),
             self.make_example(renderer, own),
             key=f"{fingerprint(path)} {path} {renderer.fingerprint} {self.row_key} {task} {self.on_bad_row}"
             + ("" if first is None else f" first {first}")

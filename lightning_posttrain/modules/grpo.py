@@ -24,6 +24,7 @@ from ..models.reference import Reference, without_dropout
 from ..ops.logprobs import weighted_nll
 from ..ops.policy import policy_logprobs
 from ..ops.ranks import gather, gather_rows
+from ..progress import doing
 from ..rollout.ledger import write_step
 from ..rollout.rollouts import Rollout
 from ..rollout.sampler import SamplingParams
@@ -144,7 +145,7 @@ class GRPOModule(PolicyModule):
     def roll_out(self, prompts: list[Prompt]) -> list[list[Rollout]]:
         """Complete and score ``prompts``, each rank its share; every rank gets all groups, in the order given."""
         mine = prompts[self.global_rank :: self.trainer.world_size]
-        with self.phase("generation"):
+        with self.phase("generation"), doing(f"step {self.global_step}"):
             drawn = self.sampler.generate(
                 self.model,
                 [p.ids.tolist() for p in mine],
@@ -157,7 +158,7 @@ class GRPOModule(PolicyModule):
                 keys=[p.key for p in mine],
                 origins=[p.record.origin or p.record.id for p in mine],
             )
-        with self.phase("rewards"):
+        with self.phase("rewards"), doing(f"step {self.global_step}"):
             groups = [[Rollout(p, i, c) for i, c in enumerate(cs)] for p, cs in zip(mine, drawn, strict=True)]
             flat = [r for group in groups for r in group]
             table = self.rewards.evaluate([(r.prompt.record, r.completion) for r in flat])
@@ -281,10 +282,8 @@ class GRPOModule(PolicyModule):
         if self.kl.beta:
             kl = kl_estimate(logps, c["reference"], self.kl.estimate)
             sums["kl"] = (kl.detach() * c["counts"]).sum()
-            loss = (
-                loss
-                + self.kl.beta * (weights * (bias_corrected(kl, log_ratio) if self.kl.bias_correction else kl)).sum()
-            )
+            penalty = bias_corrected(kl, log_ratio) if self.kl.bias_correction else kl
+            loss = loss + self.kl.beta * (weights * penalty).sum()
         if entropies is not None:
             sums["entropy"] = (entropies.detach() * c["counts"]).sum()
             loss = loss - self.entropy.bonus * (entropies * c["counts"]).sum() / scope.total_tokens

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..progress import metered
 from ..types import Completion, Record, UserError
 from .base import Task
 from .reward_pool import Outcome, RewardPool, raised, read, worth
@@ -152,7 +153,7 @@ class RewardRunner:
         try:
             limited = self._pool.evaluate(pairs)
             together = {k: _together(reward, pairs) for k, reward in enumerate(self.rewards) if _is_batched(reward)}
-            for i, pair in enumerate(pairs):
+            for i, pair in enumerate(metered(pairs, "rewards", len(pairs), "completions")):
                 for k, reward in enumerate(self.rewards):
                     outcome: Outcome | None
                     if k in together:
