@@ -87,7 +87,10 @@ def _overview(commands: dict[str, Any]) -> str:
 
 
 def _quiet() -> None:
-    """Silence notices that are not about the user's run."""
+    """Silence notices that are not about the user's run, and bars that nobody watches."""
+    from .progress import silence_bars
+
+    silence_bars()
     for text in (".*does not have many workers.*", ".*isinstance.treespec.*", ".*LightningCLI's args parameter.*"):
         warnings.filterwarnings("ignore", text)
     warnings.filterwarnings("ignore", category=FutureWarning)

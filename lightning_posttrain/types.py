@@ -174,6 +174,7 @@ class MicroBatch:
         ids: example id of each sequence, for messages.
         origins: ``file:line`` of each sequence, for messages.
         columns: those of the sequences, joined: name -> (N,) float32.
+        idle: run so that every rank makes as many passes, and part of no loss, sum or count.
     """
 
     input_ids: Tensor
@@ -188,6 +189,7 @@ class MicroBatch:
     ids: tuple[str, ...]
     origins: tuple[str, ...]
     columns: dict[str, Tensor] = field(default_factory=dict)
+    idle: bool = False
 
     @property
     def num_sequences(self) -> int:
@@ -206,7 +208,7 @@ class StepBatch:
     Not a dataclass: Lightning's precision plugins walk into those and would copy every micro-batch.
 
     Args:
-        micros: this rank's micro-batches; every rank has the same number.
+        micros: this rank's micro-batches; every rank has the same number, of which the last may be idle.
         num_tokens: supervised tokens of the step over all ranks (counted once per sequence).
         num_tokens_by_place: the same for the first sequence of every example, the second, ...; they add up to it where
             all examples have as many sequences. Empty where nobody asks.

@@ -14,6 +14,10 @@ import pytest
 import yaml
 from hypothesis import settings
 
+from lightning_posttrain import progress
+
+progress.FIRST = float("inf")  # however slow the machine, lines about how far something is are in no test's output
+
 settings.register_profile("offline", deadline=None, derandomize=True)  # the same cases everywhere, however slow
 settings.load_profile("offline")
 

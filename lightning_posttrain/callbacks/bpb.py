@@ -19,6 +19,7 @@ from ..metrics.bits_per_byte import BitsPerByte
 from ..ops.logprobs import base_model
 from ..ops.positions import max_positions
 from ..ops.ranks import gather
+from ..progress import doing
 from ..rollout.scorer import Scores, TokenRequest, score_requests, tokenize_requests
 from ..tasks.bpb.builders import BuildSpec
 from ..tasks.bpb.documents import Document
@@ -165,7 +166,8 @@ class BPBEval(Evaluation):
             names = [f"{d.origin}: {task.name}/{d.id}" for d, _ in pairs]
             requests = [request for _, request in pairs]
             self._tokens[task.name] = tokenize_requests(module.tokenizer, requests, names, self.bos)
-        with trainer.precision_plugin.forward_context():  # in the numbers that it trains in
+        label = doing(f"step {trainer.global_step}: {task.name}")
+        with label, trainer.precision_plugin.forward_context():  # in the numbers that it trains in
             scores = score_requests(
                 module.model,
                 self._tokens[task.name],

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import lightning as L
-import torch
 
 
 class InitialValidation(L.Callback):
-    """Logs ``val/nll`` at step 0. Lightning's sanity check would run the same batches without logging them."""
+    """Runs the Trainer's own validation at step 0: the same batches, hooks and metrics as every later one.
 
-    @torch.no_grad()
-    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if trainer.global_step or data is None or trainer.limit_val_batches == 0:
+    Lightning's sanity check would run some of the batches without logging them. What is logged here stays out of
+    ``trainer.callback_metrics``, so that nothing ranks a later step by it.
+    """
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.global_step or not trainer.enable_validation:
             return
-        loader = data.val_dataloader()
-        pl_module.eval()
-        for index, batch in enumerate(loader):
-            with trainer.precision_plugin.val_step_context():
-                pl_module.validation_step(batch.to(trainer.strategy.root_device), index)
-        pl_module.train()
-        if pl_module.val_nll.update_called:
-            value = float(pl_module.val_nll.compute())
-            pl_module.val_nll.reset()
-            for logger in trainer.loggers:
-                logger.log_metrics({"val/nll": value}, step=0)
+        before = set(trainer.callback_metrics)
+        trainer.validating = True  # as the loop of an epoch does it: this is what logging goes by
+        try:
+            trainer.fit_loop.epoch_loop.val_loop.run()
+        finally:
+            trainer.training = True
+        for name in set(trainer.callback_metrics) - before:
+            del trainer.callback_metrics[name]

@@ -15,8 +15,9 @@ from ..batching.loader import ExampleSource, StepLoader
 from ..batching.mix import Mixture
 from ..batching.sources import split
 from ..batching.tree import MIN_SHARED
+from ..progress import metered
 from ..records.policy import RowReport
-from ..records.sources import fingerprint, read_rows, rows_where
+from ..records.sources import count_rows, fingerprint, read_rows, rows_where
 from ..tasks.base import Task
 from ..text.cache import TokenisedDataset, tokenise
 from ..text.render import Renderer
@@ -115,6 +116,10 @@ class ExampleDataModule(L.LightningDataModule):
         """What, besides rows, renderer and ``task``, decides an example; part of the cache's key."""
         return ""
 
+    def prepare_data(self) -> None:
+        """Tokenise on one rank of each machine, while the others wait; they find it in the cache."""
+        self.setup(self.trainer.state.fn.value)  # type: ignore[union-attr]
+
     def setup(self, stage: str) -> None:
         """Tokenise with the module's renderer (the Trainer calls this; `prepare` is the same without one)."""
         if stage == "predict":
@@ -167,6 +172,11 @@ class ExampleDataModule(L.LightningDataModule):
             raise UserError("data.path=null: name a file of training rows")
         return self.path
 
+    @property
+    def evaluation_path(self) -> str | None:
+        """The rows of evaluations that name none."""
+        return self.val_path
+
     def fingerprints(self) -> dict[str, str]:
         """Content hashes of what is trained and validated on, for run.json."""
         named = {"train": self.train_set, "val": self.val_set}
@@ -178,8 +188,10 @@ class ExampleDataModule(L.LightningDataModule):
         own, where = (None, {}) if part is None else (part.task, part.where)
         task = None if own is None else f"{type(own).__qualname__} {vars(own)}"
         report = RowReport(self.on_bad_row, self.max_skip)
+        rows = first_rows(path, read_rows(path, report.reject), first)
+        total = first or (lambda: count_rows(path))
         data = tokenise(
-            rows_where(first_rows(path, read_rows(path, report.reject), first), where),
+            rows_where(metered(rows, f"tokenising {path}", total, "rows"), where),
             self.make_example(renderer, own),
             key=f"{fingerprint(path)} {path} {renderer.fingerprint} {self.row_key} {task} {self.on_bad_row}"
             + ("" if first is None else f" first {first}")

@@ -68,6 +68,10 @@ class PretrainDataModule(L.LightningDataModule):
         self.val_set: Mixture[Example] | None = None
         self.blocks_per_step = 0
 
+    def prepare_data(self) -> None:
+        """Tokenise on one rank of each machine, while the others wait; they find it in the cache."""
+        self.setup(self.trainer.state.fn.value)  # type: ignore[union-attr]
+
     def setup(self, stage: str) -> None:
         """Find, tokenise and mix (the Trainer calls this; `prepare` is the same without one)."""
         module: Any = self.trainer.lightning_module  # type: ignore[union-attr]

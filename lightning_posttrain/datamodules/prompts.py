@@ -15,8 +15,9 @@ from ..batching.mix import Mixture
 from ..batching.prompts import Prompt, PromptList, PromptLoader
 from ..batching.sources import split
 from ..batching.tree import MIN_SHARED
+from ..progress import metered
 from ..records.policy import RowReport
-from ..records.sources import read_rows, rows_where
+from ..records.sources import count_rows, read_rows, rows_where
 from ..tasks.base import Task
 from ..text.render import Renderer
 from ..types import UserError
@@ -118,6 +119,7 @@ class PromptDataModule(L.LightningDataModule):
         if path is None or task is None:
             raise UserError(f"data.{'path' if path is None else 'task'}=null: name the rows and the task they are of")
         rows = first_rows(path, read_rows(path, RowReport("error", 0).reject), self.first_examples)
+        rows = metered(rows, f"reading {path}", self.first_examples or (lambda: count_rows(path)), "rows")
         prompts = []
         for number, (row, origin) in enumerate(rows_where(rows, where), start=first):
             record = task.record(row, origin)

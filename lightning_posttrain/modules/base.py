@@ -11,13 +11,14 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -25,11 +26,13 @@ from ..batching.loader import EpochLoader
 from ..metrics.nll import TokenNLL
 from ..models.spec import LoadSpec, LoraSpec
 from ..ops.logprobs import token_logprobs
-from ..ops.sharding import full, set_gradient_sync
+from ..ops.seeds import seeded
+from ..ops.sharding import full
 from ..rollout.sampler import SamplingParams, generate
 from ..text.spec import ChatSpec
 from ..text.tokenizer import TokenizerSpec, tokenizer_fingerprint
 from ..types import Completion, Message, MicroBatch, Record, StepBatch
+from .backward import backward
 from .building import BuildsPolicy
 from .finite import check_finite, check_first_gradient
 from .optim import OptimizerSpec, ScheduleSpec, build_optimizer, schedule_factor
@@ -140,31 +143,19 @@ class PolicyModule(BuildsPolicy):
     def update(self, batch: StepBatch) -> dict[str, Tensor | float]:
         """One optimizer step; what is to be logged of it."""
         optimizer: Any = self.optimizers()
-        torch.manual_seed(hash((self.seed, self.global_step, self.global_rank)) % (1 << 63))
-        world, engine = self.trainer.world_size, deepspeed_engine(self.trainer)
-        losses: list[Tensor] = []
-        sums: dict[str, Tensor] = {}
-        for i, micro in enumerate(batch.micros):
-            last = i == len(batch.micros) - 1
-            set_gradient_sync(self.model, engine, last)
-            with self._sync_only_if(last):
-                loss, extra = self.micro_loss(micro, batch)
-                self.manual_backward(loss * world)  # world_size undoes the mean that data parallelism takes
-            losses.append(loss.detach())
-            for name, value in extra.items():
-                sums[name] = sums[name] + value if name in sums else value
+        step, engine = self.global_step, deepspeed_engine(self.trainer)
+        with seeded(self.device, self.seed, step, self.global_rank):
+            logged: dict[str, Any] = backward(self, batch, engine)
         if engine is None:
             limit = torch.inf if self.max_grad_norm is None else self.max_grad_norm
             norm = full(torch.nn.utils.clip_grad_norm_((p for p in self.parameters() if p.grad is not None), limit))
+            check_finite(self.model, batch, step, logged["loss"], norm)
+            check_first_gradient(torch.as_tensor(logged["loss"]), norm, step)
         else:  # holds gradients, clips, steps and clears them in one
+            check_finite(self.model, batch, step, logged["loss"])
             optimizer.step()
             norm = torch.tensor(float(engine.get_global_grad_norm() or 0.0))
-        check_finite(self.model, torch.stack(losses), norm, batch, self.global_step)
-        logged: dict[str, Any] = {"loss": torch.stack(losses).sum(), **sums}
-        if world > 1:
-            logged = {k: self.trainer.strategy.reduce(v, reduce_op="sum") for k, v in logged.items()}
-        if engine is None:
-            check_first_gradient(torch.as_tensor(logged["loss"]), norm, self.global_step)
+            check_finite(self.model, batch, step, logged["loss"], norm, updated=True)
         if self.skip_step is not None:
             logged["skipped"] = float(self.skip_step.stands_out(float(logged["loss"]), float(norm)))
             if logged["skipped"]:
@@ -191,16 +182,22 @@ class PolicyModule(BuildsPolicy):
         yield
         self.phase_seconds[name] = self.phase_seconds.get(name, 0.0) + time.perf_counter() - began
 
-    def _sync_only_if(self, last: bool) -> AbstractContextManager[Any]:
-        """Gradients are reduced once per step, with the last micro-batch."""
-        block = getattr(self.trainer.strategy, "block_backward_sync", None)
-        return nullcontext() if last or block is None or self.trainer.world_size == 1 else block()
-
     # ---- validation -----------------------------------------------------------------------------------------------
+
+    def on_validation_start(self) -> None:
+        """Every validation sees the same steps, however many of them the one before took."""
+        loaders = self.trainer.test_dataloaders if self.trainer.testing else self.trainer.val_dataloaders
+        for loader in CombinedLoader(loaders).flattened:
+            if isinstance(loader, EpochLoader):
+                loader.rewind()
+
+    on_test_start = on_validation_start
 
     def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
         for micro in batch.micros:
-            self.val_nll.update(token_logprobs(self.model, micro))
+            logps = token_logprobs(self.model, micro)
+            if not micro.idle:
+                self.val_nll.update(logps)
 
     def on_validation_epoch_end(self) -> None:
         if self.val_nll.update_called:

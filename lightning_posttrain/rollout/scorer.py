@@ -21,6 +21,7 @@ from ..batching.tree import MIN_SHARED, collate
 from ..ops.logprobs import token_logprobs
 from ..ops.ranks import gather
 from ..ops.sharding import whole_parameters
+from ..progress import metered
 from ..types import MicroBatch, UserError
 from ..types import Sequence as Tokens
 from .sampler import eval_mode, layout_attention
@@ -182,7 +183,9 @@ def score_requests(
     groups = cut_step([(s,) for s in sequences], tokens_per_micro, world if shared else 1, min_shared)
     device = next(model.parameters()).device
     with eval_mode(model), whole_parameters(model), layout_attention(model), torch.no_grad():
-        mine = _score(model, (collate(group, min_shared) for group in groups[rank if shared else 0]), device)
+        own = [group for group in groups[rank if shared else 0] if group]
+        micros = metered((collate(group, min_shared) for group in own), "scoring", len(own), "micro-batches")
+        mine = _score(model, micros, device)
     parts = gather((*mine, time.perf_counter() - began)) if shared and world > 1 else [(*mine, 0.0)]
     logprobs = np.zeros(len(requests))
     for places, values, *_ in parts:

@@ -77,6 +77,30 @@ def test_training_is_the_same_with_and_without_it(config, tmp_path):
     assert weights[0] == weights[1]
 
 
+def test_rows_that_are_trained_on_are_evaluated_on_only_where_they_are_named(config, write_rows, tmp_path, capsys):
+    rows, other = (str(write_rows(PROBLEMS, name)) for name in ("trained.jsonl", "held.jsonl"))
+    null = [
+        "--trainer.callbacks.init_args.path",
+        "null",
+        "--data.path",
+        rows,
+        "--data.task",
+        "GSM8K",
+        "--data.val_examples",
+        "0",
+        "--trainer.max_steps",
+        "1",
+    ]
+    assert main(["fit", "-c", str(config), *null]) == 2
+    message = capsys.readouterr().err
+    assert f"path=null: data.path={rows} is what is trained on; name the rows to evaluate on" in message
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    for words, source in ((["--data.val_path", other], other), (["--trainer.callbacks.init_args.path", rows], rows)):
+        run = tmp_path / f"run-{source == rows}"
+        assert main(["fit", "-c", str(config), *null, *words, "--run.dir", str(run)]) == 0
+        assert json.loads(next(run.glob("eval/*/*/metrics.json")).read_text())["source"] == source
+
+
 def test_a_bad_evaluation_file_costs_no_run(config, tmp_path, capsys):
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"question": "?", "answer": "no number"}\n')

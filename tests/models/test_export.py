@@ -1,6 +1,8 @@
 """What is written is what was trained: plain transformers and PEFT load it and give the same logits."""
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +21,7 @@ from lightning_posttrain.models.export import (
 from lightning_posttrain.models.load import LoadSpec, LoraSpec
 from lightning_posttrain.modules.sft import SFTModule
 from lightning_posttrain.ops.logprobs import base_model
+from lightning_posttrain.records import files
 from lightning_posttrain.records.files import whole_folder
 from lightning_posttrain.text.spec import ChatSpec
 from lightning_posttrain.text.tokenizer import TokenizerSpec
@@ -167,6 +170,23 @@ def test_a_folder_is_replaced_whole_or_stays(tmp_path):
         (new / "c").write_text("3")
     assert [p.name for p in folder.iterdir()] == ["c"]
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+def test_a_folder_that_is_there_stays_there_while_it_is_replaced(atomic, tmp_path, monkeypatch):
+    if not atomic:
+        monkeypatch.setattr(files, "_exchange", lambda *_: False)  # as on systems that cannot
+    folder = tmp_path / "model"
+    with whole_folder(folder) as new:
+        (new / "a").write_text("1")
+    renamed = []
+    real = Path.rename
+    monkeypatch.setattr(Path, "rename", lambda *names: (renamed.append(names), real(*names))[1])
+    with whole_folder(folder) as new:
+        (new / "b").write_text("2")
+    assert [p.name for p in folder.iterdir()] == ["b"]
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    assert len(renamed) == (0 if atomic and sys.platform == "linux" else 3)
 
 
 def test_a_place_that_cannot_be_written_is_a_user_error(tmp_path):

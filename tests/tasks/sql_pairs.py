@@ -19,7 +19,13 @@ INSERT INTO state VALUES
 """
 SHOP = {
     "customers": [["id", "INTEGER"], ["name", "TEXT"], ["country", "TEXT"], ["joined", "DATE"]],
-    "orders": [["id", "INTEGER"], ["customer_id", "INTEGER"], ["total", "REAL"], ["status", "TEXT"], ["placed", "DATE"]],
+    "orders": [
+        ["id", "INTEGER"],
+        ["customer_id", "INTEGER"],
+        ["total", "REAL"],
+        ["status", "TEXT"],
+        ["placed", "DATE"],
+    ],
     "items": [["order_id", "INTEGER"], ["product_id", "INTEGER"], ["quantity", "INTEGER"]],
     "products": [["id", "INTEGER"], ["title", "TEXT"], ["price", "REAL"], ["category", "TEXT"]],
 }
