@@ -24,6 +24,7 @@ from ..types import Conversation, Example, Message, Record, Sequence, UserError
 from . import checks, held
 from .chat_text import ChatText, check_variables
 from .control import SpecialText, SpecialTextPolicy
+from .lengths import POSITIONS, overlong_row
 from .pieces import Ids, PieceEncoder
 from .templates import chat_template as template_text
 from .tokenizer import tokenizer_fingerprint
@@ -35,12 +36,6 @@ EACH_ANSWER = (
     "earlier turns change when more follow (the chat template rewrites them, or their first blanks are tokenised with "
     "what is before them), so each trained answer of a conversation is a sequence of its own"
 )
-
-
-class OverlongRow(UserError):
-    """A row longer than ``max_length``. ``drop`` tells whoever collects rows to count it and go on."""
-
-    drop = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +258,8 @@ class Renderer:
             rows = self._rows(draft, ids)
         except UserError as error:
             return UserError(f"{origin}: {error}")
-        overlong = self._overlong(origin, max(len(row) for row, _ in rows))
+        limits = {POSITIONS: self.positions, "max_length": self.max_length}
+        overlong = overlong_row(origin, max(len(row) for row, _ in rows), limits, self.overlong == "drop")
         if overlong is not None:
             return overlong
         notes = [note for turn in draft.turns for note in turn.notes] + ([EACH_ANSWER] if len(rows) > 1 else [])
@@ -278,17 +274,6 @@ class Renderer:
             )
             for number, (row, mask) in enumerate(rows)
         )
-
-    def _overlong(self, origin: str, length: int) -> OverlongRow | None:
-        limits = {"the model's positions": self.positions, "max_length": self.max_length}
-        most = {name: limit for name, limit in limits.items() if limit is not None and length > limit}
-        if not most:
-            return None
-        remedy = "Shorten the row" if "the model's positions" in most else "Raise max_length, shorten the row"
-        above = " and ".join(f"{name} {limit}" for name, limit in most.items())
-        found = OverlongRow(f"{origin}: the row has {length} tokens, above {above}. {remedy}, or set `overlong: drop`.")
-        found.drop = self.overlong == "drop"
-        return found
 
     def _rows(self, draft: Draft, ids: list[tuple[Ids, Ids]]) -> list[tuple[Ids, list[bool]]]:
         """Ids and masks: an answer goes on in the row before it if its context begins with all of that row."""

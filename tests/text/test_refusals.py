@@ -5,7 +5,8 @@ from formats import THINK_OPEN, answers, renderer_for, talk, tokenizer_for
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from lightning_posttrain.text.render import OverlongRow, Renderer
+from lightning_posttrain.text.lengths import OverlongRow
+from lightning_posttrain.text.render import Renderer
 from lightning_posttrain.text.templates import CHATML
 from lightning_posttrain.text.tokenizer import byte_tokenizer, stop_ids
 from lightning_posttrain.types import Conversation, Message, UserError
