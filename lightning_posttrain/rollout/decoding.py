@@ -179,7 +179,7 @@ class Decoding:
                 return logits_of(self.model, hidden)
             logits = torch.mm(hidden, self.columns)
         else:
-            logits = product(hidden, head.weight).contiguous()
+            logits = product(hidden, head.weight)
         return logits if head.bias is None else logits + head.bias
 
     def choose(self, cohorts: list[Cohort], logits: Tensor) -> None:

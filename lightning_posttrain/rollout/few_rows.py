@@ -34,9 +34,9 @@ def worthwhile(weight: Tensor) -> bool:
 
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
-    """``x @ weight.T``: (R, I), (O, I) -> (R, O), transposed in memory."""
+    """``x @ weight.T``: (R, I), (O, I) -> (R, O) contiguous, as `F.linear` gives it."""
     few = x if len(x) > 1 else x.repeat(2, 1)  # a matrix times a vector would take the slow way again
-    return torch.mm(weight, few.t()).t()[: len(x)]
+    return torch.mm(weight, few.t()).t()[: len(x)].contiguous()
 
 
 @contextmanager
