@@ -31,6 +31,8 @@ from .spec import LoadSpec
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Largest logit difference that is rounding, per unit of the largest logit (at least 1)."""
 PROBE_TOKENS = 64
+SAMPLING = ("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff")
+"""Fields of a generation config that only sampling reads."""
 
 
 @dataclass(frozen=True)
@@ -197,10 +199,19 @@ def _standard_config(
                 setattr(holder, name, own)
         holder.eos_token_id = _stops(holder.eos_token_id, stop_ids, every=holder is not text)
         holder.use_cache = True
+    if model.generation_config is not None:
+        _savable(model.generation_config)
     try:
         yield _loadable(model)
     finally:
         model.config, model.generation_config = config, generation
+
+
+def _savable(generation: Any) -> None:
+    """Greedy generation configs with numbers for sampling, which nothing reads, are published but not written again."""
+    if not generation.do_sample:
+        for name in SAMPLING:
+            setattr(generation, name, None)
 
 
 def _stops(named: int | list[int] | None, stop_ids: Collection[int], every: bool) -> int | list[int]:

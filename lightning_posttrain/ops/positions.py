@@ -45,6 +45,6 @@ def check_positions(config: Any, micro: MicroBatch) -> None:
     at = int(micro.lengths.argmax())
     name = micro.origins[at] or micro.ids[at] or "a row"
     raise UserError(
-        f"{name}: the row has {micro.layout.longest} tokens, but the model takes {limit} positions; shorten the row, "
-        "or leave it out by data.max_length and data.overlong: drop"
+        f"{name}: the model would read {micro.layout.longest} tokens of this row, but has {limit} positions; shorten "
+        "the row, or leave it out by data.max_length and data.overlong: drop"
     )
