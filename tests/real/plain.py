@@ -44,6 +44,6 @@ def gradient(model: nn.Module, parts: Iterable[Tensor]) -> tuple[float, float]:
     total = 0.0
     for part in parts:
         part.backward()
-        total += float(part)
+        total += float(part.detach())
     norms = [p.grad.norm() for p in model.parameters() if p.grad is not None]
     return total, float(torch.stack(norms).norm())

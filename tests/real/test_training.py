@@ -39,7 +39,7 @@ TALKS = [
 ]
 ADAM = {"lr": 2e-5, "eps": 1e-8}
 STEPS, PER_STEP = 10, 4
-GOLDEN: list[float] = []
+GOLDEN = [2.54809, 3.19613, 1.60853, 1.92799, 1.28424, 1.38887, 0.94367, 0.96759, 0.66761, 0.63906]
 """Losses of `STEPS` steps on `TALKS` in their order, `PER_STEP` at a time."""
 
 
@@ -95,10 +95,10 @@ def test_sft_takes_the_steps_of_plain_torch(tmp_path, smollm2, talks):
         optimizer.step()
         losses.append(loss)
         norms.append(norm)
-    print(seen.losses, losses, seen.norms, norms, sep="\n")
     assert seen.losses[0] == pytest.approx(losses[0], rel=2e-6)
     assert seen.norms[0] == pytest.approx(norms[0], rel=1e-4)
-    assert seen.losses == pytest.approx(losses, abs=1e-4)
+    assert seen.losses == pytest.approx(losses, abs=2e-5)
+    assert seen.norms == pytest.approx(norms, rel=1e-4)
     assert seen.losses == pytest.approx(GOLDEN, abs=1e-4)
 
 
