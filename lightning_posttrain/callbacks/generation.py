@@ -47,7 +47,7 @@ class GenerationEval(Evaluation):
         task: prompt, parser and scorer.
         path: rows to evaluate on; null = those of the data module's ``path``.
         every_n_steps: steps between evaluations in ``fit``; null = only before and after.
-        max_examples: evaluate on at most this many rows, drawn by ``seed``; null = all.
+        max_examples: evaluate on at most this many rows; null = all.
         sampling: length and sampling distribution; greedy by default.
         max_rows: completions generated at once.
         seed: of the drawn rows and of sampling.
@@ -57,6 +57,7 @@ class GenerationEval(Evaluation):
         others: rows that are not the task's (`Task.reads`): ``error``, or ``skip`` (counted and printed; without a row
             of the task there is nothing to evaluate).
         where: evaluate only rows that have these values in these columns, such as ``{difficulty: easy}``.
+        choose: which rows ``max_examples`` leaves: those ``drawn`` by ``seed``, or the ``first`` of the file.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class GenerationEval(Evaluation):
         debug: str | None = None,
         others: Literal["error", "skip"] = "error",
         where: dict[str, Any] | None = None,
+        choose: Literal["drawn", "first"] = "drawn",
     ) -> None:
         super().__init__(every_n_steps)
         if samples < 1:
@@ -86,6 +88,7 @@ class GenerationEval(Evaluation):
         self.task, self.path = task, path
         self.max_examples, self.sampling, self.max_rows, self.seed = max_examples, sampling, max_rows, seed
         self.samples, self.debug, self.others, self.where = samples, debug, others, where or {}
+        self.choose = choose
         self.source = path or ""
         self.records: list[Record] = []
 
@@ -96,7 +99,8 @@ class GenerationEval(Evaluation):
         self.source = self.path or getattr(trainer.datamodule, "path", None) or ""  # type: ignore[attr-defined]
         if not self.source:
             raise UserError(f"GenerationEval of {self.task.name}: path=null, and the data module names no path either")
-        self.records = load_records(self.task, self.source, self.max_examples, self.seed, self.others, self.where)
+        most, seed = self.max_examples, self.seed if self.choose == "drawn" else None
+        self.records = load_records(self.task, self.source, most, seed, self.others, self.where)
 
     def metric_names(self, data: Any) -> list[str]:
         """The metrics that it logs: those of the first row's own answer.
@@ -200,11 +204,11 @@ def load_records(
     task: Task,
     path: str,
     most: int | None,
-    seed: int,
+    seed: int | None,
     others: Literal["error", "skip"] = "error",
     where: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Record]:
-    """The task's records in ``path``, or ``most`` of them drawn by ``seed``, in file order.
+    """The task's records in ``path``, or ``most`` of them drawn by ``seed`` (None = the first ones), in file order.
 
     With ``others: skip`` rows that are not the task's are left out; there may be no record then.
 
@@ -219,5 +223,7 @@ def load_records(
         return records
     if not 1 <= most <= len(records):
         raise UserError(f"{path}: max_examples={most}, but there are {len(records)} rows")
+    if seed is None:
+        return records[:most]
     picked = np.sort(np.random.default_rng(seed).permutation(len(records))[:most])
     return [records[i] for i in picked]

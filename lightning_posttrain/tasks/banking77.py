@@ -56,7 +56,8 @@ class Banking77(Task):
     Of all examples: ``macro_f1``, ``micro_f1`` and ``majority_baseline`` (`label_metrics`).
 
     Args:
-        rules: ``strict``, or ``compat``: ``accuracy`` is the lenient one too, and reasoning is not taken away.
+        rules: ``strict``, or ``compat``: ``accuracy`` is the lenient one too, and reasoning is not taken away. The
+            prompt is the original's by both (that of its first version: ``prompt: short`` and ``answer: name``).
         prompt: ``labels`` = the rules and a list of all categories before the message; ``short`` = neither.
         answer: what is asked for: the category's ``id`` or its ``name``.
         labels: other names in the order of their ids, or a JSON file with them, such as the ``labels.json`` that

@@ -36,7 +36,8 @@ class PubMedQA(Task):
     Of all examples: ``macro_f1``, ``micro_f1`` and ``majority_baseline`` (`label_metrics`).
 
     Args:
-        rules: ``strict``, or ``compat``: all metrics follow the lenient rule, and reasoning is not taken away.
+        rules: ``strict``, or ``compat``: all metrics follow the lenient rule, and reasoning is not taken away. The
+            prompt is the original's by both.
     """
 
     name = "pubmedqa"

@@ -64,8 +64,9 @@ class NL2SQL(Task):
 
     Args:
         rules: ``strict``, or ``compat``: the query is the first block's, texts are compared in small letters, literals
-            included, and results as sets of rows.
-        target: a query to learn stands in a ``block``, as the prompt asks, or ``bare``, as in the original.
+            included, results as sets of rows, and the prompt asks for the block after the question, as the original.
+        target: a query to learn stands in a ``block``, as the prompt asks, or ``bare``; null = ``block``, or the
+            original's ``bare`` by ``compat``.
         databases: folder of SQLite files called after the rows' ``db_id`` (``ID.sqlite`` or ``ID/ID.sqlite``); null =
             the rows' ``database``, relative to their file. Rows without either are compared as text only.
         sandbox: how queries are run; null = the defaults of `SandboxSpec`. Workers start at the first need.
@@ -77,14 +78,15 @@ class NL2SQL(Task):
     def __init__(
         self,
         rules: Rules = "strict",
-        target: Literal["block", "bare"] = "block",
+        target: Literal["block", "bare"] | None = None,
         databases: str | None = None,
         sandbox: SandboxSpec | None = None,
     ) -> None:
         check_rules(self.name, rules)
         if databases is not None and not Path(databases).is_dir():
             raise UserError(f"{self.name}: databases={databases} is no folder; give one of SQLite files, or null")
-        self.rules, self.target, self.databases, self.sandbox = rules, target, databases, Sandbox(sandbox)
+        self.rules, self.target = rules, target or ("block" if rules == "strict" else "bare")
+        self.databases, self.sandbox = databases, Sandbox(sandbox)
 
     def record(self, row: Mapping[str, Any], origin: str) -> Record:
         """A row as `prepare nl2sql` writes it.
@@ -106,10 +108,9 @@ class NL2SQL(Task):
         columns = frozenset(column.lower() for held in schema.values() for column, _ in held)
         tables = read_tables(path) if path else empty_tables(schema)
         problem = Problem(tuple(q.strip() for q in queries), columns, tables, path is not None)
-        prompt = (
-            "You are an expert in SQL. Write one SQL query (SQLite) that answers the question about the database. "
-            f"Give the query in a ```sql block.\n\n{asked}"
-        )
+        expert = "You are an expert in SQL. Write one SQL query (SQLite) that answers the question about the database."
+        block = "Give the query in a ```sql block."
+        prompt = f"{expert} {block}\n\n{asked}" if self.rules == "strict" else f"{expert}\n\n{asked}\n\n{block}"
         gold = problem.queries[0]
         answer = f"```sql\n{gold}\n```" if self.target == "block" else gold
         meta = {"problem": problem, "db_id": row.get("db_id")}

@@ -49,11 +49,13 @@ class TatQA(Task):
     no scale, ``f1`` is of the set of words of the whole response, and any ``\boxed{`` counts.
 
     Args:
-        rules: ``strict`` or ``compat``. The original's targets were ``box: prompt`` and ``scale: drop``.
-        scale: ``append`` = targets end in the scale ("12.61 percent"); ``drop`` = they do not, and about half of the
-            questions can then not be answered right officially.
+        rules: ``strict`` or ``compat``.
+        scale: ``append`` = the prompt asks for the scale and targets end in it ("12.61 percent"); ``drop`` = neither,
+            and about half of the questions can then not be answered right officially; null = ``append``, or the
+            original's ``drop`` by ``compat``.
         box: where ``\boxed{}`` stands: in ``both`` prompt and target, in the ``prompt`` only, or ``none``: then the
-            whole text is the answer.
+            whole text is the answer; null = ``both``, or the original's ``prompt`` by ``compat`` (``none`` in its
+            first version).
     """
 
     name = "tatqa"
@@ -62,15 +64,15 @@ class TatQA(Task):
     def __init__(
         self,
         rules: Rules = "strict",
-        scale: Literal["append", "drop"] = "append",
-        box: Literal["both", "prompt", "none"] = "both",
+        scale: Literal["append", "drop"] | None = None,
+        box: Literal["both", "prompt", "none"] | None = None,
     ) -> None:
         check_rules(self.name, rules)
-        self.rules, self.scale, self.box = rules, scale, box
-        told = ", followed by its scale (thousand, million, billion or percent) if it has one"
-        asked = f" Put the final answer{told if scale == 'append' else ''}, in {BOX}}}." if box != "none" else ""
-        bare = f" Write the answer{told}." if box == "none" and scale == "append" else ""
-        self._before = f"Answer the question from the table and the text.{asked}{bare}"
+        strict = rules == "strict"
+        self.rules = rules
+        self.scale = scale or ("append" if strict else "drop")
+        self.box = box or ("both" if strict else "prompt")
+        self._before = f"Answer the question from the table and the text.{self._asked()}"
 
     def record(self, row: Mapping[str, Any], origin: str) -> Record:
         """A row as `prepare tatqa` writes it: one question with its table and paragraphs."""
@@ -91,6 +93,15 @@ class TatQA(Task):
             origin,
             {**meta, "type": kind},
         )
+
+    def _asked(self) -> str:
+        """What the prompt says of the answer's form."""
+        told = ", followed by its scale (thousand, million, billion or percent) if it has one"
+        if self.box == "none":
+            return f" Write the answer{told}." if self.scale == "append" else ""
+        if self.rules == "compat" and self.scale == "drop":
+            return f" Put the final answer in {BOX}}}."
+        return f" Put the final answer{told if self.scale == 'append' else ''}, in {BOX}}}."
 
     def _target(self, golds: tuple[str, ...], scale: str) -> str:
         text = join(golds) if self.rules == "strict" else ", ".join(golds)
