@@ -2,18 +2,18 @@
 
 import itertools
 import random
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sql_pairs
 
 from lightning_posttrain.sandbox import SandboxSpec
 from lightning_posttrain.tasks.nl2sql import NL2SQL
 from lightning_posttrain.tasks.nl2sql.database import read_schema
 from lightning_posttrain.types import Completion
-
-from . import sql_pairs
 
 GEOGRAPHY = Path(__file__).parents[3] / "shared" / "data" / "text2sql" / "geography-db.sqlite"
 NAMES = ("austin", "salem", "texas", "nome", "Odessa", "zzz", "boston")
@@ -26,12 +26,14 @@ def towns(rng: random.Random) -> sqlite3.Connection:
     db = sqlite3.connect(":memory:")
     db.executescript(sql_pairs.TOWNS.partition("INSERT")[0])
     pops = (7, 9, 10, 99, 100, 101, 500, 899, 900, 901, 902, 950, 1000, 1001, 1300, None)
+    different = rng.random() < 0.5
     for number in range(rng.randint(4, 14)):
+        pop = pops[(number * 5 + 3) % 16] if different else rng.choice(pops)
         row = (
             number,
             rng.choice(NAMES),
             rng.choice(STATES),
-            rng.choice(pops),
+            pop,
             rng.randint(1, 4000) / 4,
             rng.choice(DAYS),
         )
@@ -55,11 +57,12 @@ def shop(rng: random.Random) -> sqlite3.Connection:
             "INSERT INTO products VALUES (?, ?, ?, ?)",
             (number, title, rng.choice((9.5, 10, 15, 20, 20.5)), "xyz"[number % 3]),
         )
+    totals = rng.sample((97, 98.25, 99, 99.25, 99.5, 99.75, 100, 150, 151.5, 152, 153, 160), 10)
     for number in range(10):
         row = (
             number,
             rng.randint(2, 8),
-            rng.choice((99, 99.25, 99.5, 99.75, 150)),
+            totals[number],
             rng.choice(("open", "done")),
             days[0],
         )
@@ -74,22 +77,35 @@ def result(db: sqlite3.Connection, sql: str, ordered: bool) -> list:
     return rows if ordered else sorted(rows, key=repr)
 
 
+def backwards(db: sqlite3.Connection) -> sqlite3.Connection:
+    """The same rows, put in from the last to the first."""
+    other = sqlite3.connect(":memory:")
+    for name, sql in db.execute("SELECT name, sql FROM sqlite_master").fetchall():
+        other.execute(sql)
+        for row in db.execute(f"SELECT * FROM {name} ORDER BY rowid DESC"):
+            other.execute(f"INSERT INTO {name} VALUES ({', '.join('?' * len(row))})", row)
+    return other
+
+
+def _has_ties(db: sqlite3.Connection) -> bool:
+    return bool(db.execute("SELECT COUNT(*) > COUNT(DISTINCT IFNULL(pop, -1)) FROM city").fetchone()[0])
+
+
 def agree(make, gold: str, answer: str) -> bool:
-    """Whether two queries give the same on random rows, where gold says which rows and in what order."""
-    for seed in range(60):
-        with closing(make(random.Random(f"check {seed}"))) as db:
-            outer = gold.rpartition(")")[2]
-            ordered, cut = "ORDER BY" in outer and "LIMIT" not in outer and "OVER" not in gold, "LIMIT" in outer
-            if cut:
-                pops = [p for (p,) in db.execute("SELECT pop FROM city ORDER BY pop DESC LIMIT 5")]
-                if len(set(pops)) < len(pops):
-                    continue  # tied: gold leaves open which
-                ordered = True
+    """Whether two queries give the same on random rows, wherever gold says which rows and in what order."""
+    ordered = "ORDER BY" in re.sub(r"OVER \([^)]*\)", "", gold)
+    for seed in range(100):
+        with closing(make(random.Random(f"check {seed}"))) as db, closing(backwards(db)) as other:
+            if "LIMIT" in gold and _has_ties(db):
+                continue
+            want = result(db, gold, ordered)
+            if result(other, gold, ordered) != want:
+                continue  # tied rows
             try:
                 got = result(db, answer, ordered)
             except sqlite3.Error:
                 return False
-            if got != result(db, gold, ordered):
+            if got != want:
                 return False
     return True
 

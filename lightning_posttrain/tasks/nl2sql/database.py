@@ -223,7 +223,7 @@ def _relation(db: sqlite3.Connection, table: str, columns: Sequence[tuple[str, s
             f"SELECT COUNT(*), COUNT({column}), COUNT(DISTINCT {column}) FROM {quoted(table)}"
         ).fetchone()
         held = db.execute(f"SELECT DISTINCT {column} FROM {quoted(table)} WHERE {column} IS NOT NULL LIMIT {SAMPLED}")
-        values = tuple(value for (value,) in held if isinstance(value, int | float | str))
+        values = tuple(sorted((v for (v,) in held if isinstance(v, int | float | str)), key=repr))
         unique = name.lower() in declared or (rows > 1 and rows == different and (place == 0 or is_key(name)))
         collation = re.search(rf"\b{re.escape(name)}\b[^,]*?\bCOLLATE\s+(NOCASE|RTRIM)\b", text, re.I)
         nullable = filled < rows if rows else None
