@@ -1,11 +1,13 @@
 """Everything in `hostile`, with the gate and without: nothing gets out, nothing stays, the next snippet is right."""
 
 import os
+import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 
-from lightning_posttrain.sandbox import Job, Outcome, Sandbox, SandboxSpec
+from lightning_posttrain.sandbox import Database, Job, Outcome, Sandbox, SandboxSpec
 
 from . import hostile
 from .conftest import NUMBERS, SECRET, Bait, orphans, workers_of
@@ -14,17 +16,34 @@ LIMITS = {"memory_mb": 512, "wall_seconds": 0.5, "cpu_seconds": 1.0, "max_rows":
 EVERY = 20
 
 
+def image() -> Database:
+    """The table of numbers as a database of SQLite."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.execute("CREATE TABLE numbers (x INTEGER, name TEXT)")
+        db.executemany("INSERT INTO numbers VALUES (?, ?)", NUMBERS.rows)
+        db.commit()
+        return Database(db.serialize())
+
+
+DATABASE = image()
+
+
+def job(code: str, name: str) -> Job:
+    if name.startswith("lite_"):
+        return Job(code, language="sqlite", databases=(DATABASE,))
+    return Job(code, (NUMBERS,), "sql" if name.startswith("sql_") else "ibis")
+
+
 def run(sandbox: Sandbox, bait: Bait, prefix: str, gate: bool, groups: tuple[str, ...]) -> dict[str, Outcome]:
     """Outcomes of hostile snippets by name; after some of them a benign one runs and has to be right."""
     snippets = {name: code for group in groups for name, code in hostile.GROUPS[group].items()}
-    jobs = [
-        Job(bait.place(prefix + name, code), (NUMBERS,), "sql" if name.startswith("sql_") else "ibis")
-        for name, code in snippets.items()
-    ]
+    jobs = [job(bait.place(prefix + name, code), name) for name, code in snippets.items()]
     outcomes = []
     for i in range(0, len(jobs), EVERY):
         outcomes += sandbox.run(jobs[i : i + EVERY], _gate=gate)
         (after,) = sandbox.run([Job(f"numbers.x.sum() + {i}", (NUMBERS,))])
+        assert after.rows == ((6 + i,),), (jobs[i : i + EVERY], after)
+        (after,) = sandbox.run([Job(f"SELECT sum(x) + {i} FROM numbers", language="sqlite", databases=(DATABASE,))])
         assert after.rows == ((6 + i,),), (jobs[i : i + EVERY], after)
     return dict(zip(snippets, outcomes, strict=True))
 
@@ -66,11 +85,41 @@ def test_nothing_outlives_its_snippet(bare: dict[str, Outcome]):
 @pytest.mark.parametrize(
     ("status", "names"),
     [
-        ("timeout", [*hostile.GROUPS["hangs"], *hostile.GROUPS["sql_hangs"]]),
+        ("timeout", [*hostile.GROUPS["hangs"], *hostile.GROUPS["sql_hangs"], "lite_recursive", "lite_cross_join"]),
+        (
+            "refused",
+            [
+                "lite_attach",
+                "lite_vacuum_into",
+                "lite_load_extension",
+                "lite_pragma",
+                "lite_temp_table",
+                "lite_fts",
+                "lite_drop",
+                "lite_with_insert",
+                "lite_begin",
+                "lite_several",
+                "lite_explain_write",
+            ],
+        ),
         ("oom", ["bytes", "numpy", "arrow", "sql_list", "sql_repeat"]),
         ("crash", ["segfault", "abort", "own_signal"]),
         ("exit", ["stop_itself_exit", "os_exit", "quit"]),
-        ("output_limit", ["forge_huge", "huge_text", "many_rows", "huge_rows", "sql_many_rows", "sql_wide"]),
+        (
+            "output_limit",
+            [
+                "forge_huge",
+                "huge_text",
+                "many_rows",
+                "huge_rows",
+                "sql_many_rows",
+                "sql_wide",
+                "lite_many_rows",
+                "lite_zeroblob",
+                "lite_concat_bomb",
+                "lite_long_text",
+            ],
+        ),
         ("bad_result", ["empty", "comment", "list_result", "object_result", "forge_nan", "forge_rows", "forge_names"]),
         ("error", ["many_parens", "nul", "surrogate", "tabs", "long_message", "evil_name", "sql_cast", "sql_no_table"]),
     ],
@@ -88,7 +137,7 @@ def test_every_failure_says_why_in_words_that_can_be_written(bare: dict[str, Out
 
 
 def test_with_the_gate(bait: Bait):
-    groups = ("reads", *hostile.ACTS, "parsing", "sql")
+    groups = ("reads", *hostile.ACTS, "parsing", "sql", "sqlite")
     with Sandbox(SandboxSpec(workers=1, **LIMITS)) as sandbox:
         outcomes = run(sandbox, bait, "gated_", True, groups)
     assert not problems(outcomes, bait, "gated_")

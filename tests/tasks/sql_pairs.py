@@ -4,6 +4,8 @@ Whether an answer is right was decided by its meaning: same result whatever rows
 names of states, cities' ids and the like are not there twice. `test_nl2sql_pairs` checks that on random rows.
 """
 
+# ruff: noqa: E501
+
 TOWNS = """
 CREATE TABLE city (id INTEGER, name TEXT, state TEXT, pop INTEGER, area REAL, founded TEXT);
 CREATE TABLE state (sid INTEGER, name TEXT, region TEXT);

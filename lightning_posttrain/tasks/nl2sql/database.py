@@ -83,7 +83,7 @@ def read_schema(path: Path) -> dict[str, list[tuple[str, str]]]:
     Raises:
         UserError: it is missing, no SQLite database, or without tables.
     """
-    with _opened(path) as db:
+    with opened(path) as db:
         return _schema(db, path)
 
 
@@ -102,7 +102,7 @@ def read_database(path: Path) -> Published:
 
 @lru_cache(64)
 def _read_database(path: Path, changed: int, size: int) -> Published:
-    with _opened(path) as db:
+    with opened(path) as db:
         schema = _schema(db, path)
         cells = 0
         for name, columns in schema.items():
@@ -127,8 +127,8 @@ def shape_of(schema: Schema) -> Shape | None:
         return None
     relations = []
     for table, columns in schema.items():
-        names = [column for column, _ in columns]
-        found = [_guessed(table, column, declared, list(schema), names) for column, declared in columns]
+        together = [column for column, _ in columns]
+        found = [_guessed(table, column, declared, list(schema), together) for column, declared in columns]
         relations.append(Relation(table, tuple(found)))
     return Shape(tuple(relations))
 
@@ -139,24 +139,48 @@ def compiles(path: Path, sql: str) -> bool:
     Raises:
         UserError: there is no such file.
     """
-    with _opened(path) as db:
-        return _compiles(db, sql)
+    with opened(path) as db:
+        return compiles_in(db, sql)
 
 
-def compiles_on(schema: Schema, sql: str) -> bool:
-    """The same for the tables of a schema."""
-    with closing(sqlite3.connect(":memory:")) as db:
-        for table, columns in schema.items():
-            db.execute(f"CREATE TABLE {quoted(table)} ({', '.join(quoted(column) for column, _ in columns)})")
-        return _compiles(db, sql)
-
-
-def _compiles(db: sqlite3.Connection, sql: str) -> bool:
+def compiles_in(db: sqlite3.Connection, sql: str) -> bool:
+    """The same in an open database."""
     try:
         db.execute(f"EXPLAIN {sql}")
     except (sqlite3.Error, sqlite3.Warning, ValueError):  # ValueError: NUL in the text
         return False
     return True
+
+
+def emptied(schema: Schema) -> closing[sqlite3.Connection]:
+    """The tables of a schema without rows, as a database in memory.
+
+    Raises:
+        UserError: its names make no database.
+    """
+    db = sqlite3.connect(":memory:")
+    try:
+        for table, columns in schema.items():
+            db.execute(f"CREATE TABLE {quoted(table)} ({', '.join(quoted(column) for column, _ in columns)})")
+    except sqlite3.Error as error:
+        db.close()
+        raise UserError(
+            f"the schema makes no database ({error}); give every table and column a name of its own"
+        ) from error
+    return closing(db)
+
+
+def opened(path: Path) -> closing[sqlite3.Connection]:
+    """A database for reading only.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: does not exist; give the path of a SQLite database")
+    db = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1", uri=True)
+    db.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    return closing(db)
 
 
 def create_table(name: str, columns: Sequence[tuple[str, str]]) -> str:
@@ -167,14 +191,6 @@ def create_table(name: str, columns: Sequence[tuple[str, str]]) -> str:
 
 def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _opened(path: Path) -> closing[sqlite3.Connection]:
-    if not path.is_file():
-        raise UserError(f"{path}: does not exist; give the path of a SQLite database")
-    db = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1", uri=True)
-    db.text_factory = lambda raw: raw.decode("utf-8", "replace")
-    return closing(db)
 
 
 def _schema(db: sqlite3.Connection, path: Path) -> dict[str, list[tuple[str, str]]]:
@@ -207,7 +223,7 @@ def _relation(db: sqlite3.Connection, table: str, columns: Sequence[tuple[str, s
             f"SELECT COUNT(*), COUNT({column}), COUNT(DISTINCT {column}) FROM {quoted(table)}"
         ).fetchone()
         held = db.execute(f"SELECT DISTINCT {column} FROM {quoted(table)} WHERE {column} IS NOT NULL LIMIT {SAMPLED}")
-        values = tuple(value for (value,) in held if isinstance(value, int | float | str))
+        values = tuple(sorted((v for (v,) in held if isinstance(v, int | float | str)), key=repr))
         unique = name.lower() in declared or (rows > 1 and rows == different and (place == 0 or is_key(name)))
         collation = re.search(rf"\b{re.escape(name)}\b[^,]*?\bCOLLATE\s+(NOCASE|RTRIM)\b", text, re.I)
         nullable = filled < rows if rows else None

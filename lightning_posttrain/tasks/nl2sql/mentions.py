@@ -6,7 +6,7 @@ at random stand in for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -16,12 +16,12 @@ from sqlglot import exp
 
 from . import conditions
 from .conditions import Condition, Value
+from .constants import bare, between_of, constant_of, inverse_of
 from .database import Place, Shape
 from .query import parsed
 
 Node = tuple[int, str]
 """A column of one use of a table: the number of the use, and the column's name in small letters."""
-Inverse = Callable[[Value], Sequence[Value]]
 _SIGNS: dict[type[exp.Expr], str] = {
     exp.EQ: "=", exp.NEQ: "<>", exp.GT: ">", exp.GTE: ">=", exp.LT: "<", exp.LTE: "<=",
 }  # fmt: skip
@@ -88,7 +88,7 @@ class _Reader:
         elif isinstance(node, exp.Like | exp.ILike | exp.Glob):
             self._pattern(node)
         elif isinstance(node, exp.Between):
-            self._condition(node.this, node, _between(node))
+            self._condition(node.this, node, between_of(node))
         elif isinstance(node, exp.In):
             self._in(node)
         elif isinstance(node, exp.Is):
@@ -96,7 +96,7 @@ class _Reader:
         elif isinstance(node, exp.Coalesce):
             self._nullable(node.this)
         elif isinstance(node, exp.Limit | exp.Offset):
-            size = _constant(node.expression)
+            size = constant_of(node.expression)
             self._size(size)
         elif isinstance(node, exp.Join):
             self._using(node)
@@ -109,7 +109,7 @@ class _Reader:
         sign = _SIGNS[type(node)]
         for side, other, way in ((node.this, node.expression, sign),
                                  (node.expression, node.this, conditions.FLIPPED.get(sign, sign))):  # fmt: skip
-            constant = _constant(other)
+            constant = constant_of(other)
             if constant is not None:
                 self._with_constant(node, side, way, constant)
                 return
@@ -126,17 +126,17 @@ class _Reader:
             return
         column = self._node(side)
         if column is not None:
-            self._add(column, conditions.compared(sign, constant, _inverse(_bare(side))), node)
+            self._add(column, conditions.compared(sign, constant, inverse_of(bare(side))), node)
 
     def _pattern(self, node: exp.Binary) -> None:
-        pattern = _constant(node.expression)
+        pattern = constant_of(node.expression)
         if isinstance(pattern, str) and len(pattern) < 200:
             glob = isinstance(node, exp.Glob)
             made = conditions.like(pattern, "*", "?", fold=False) if glob else conditions.like(pattern)
             self._condition(node.this, node, made)
 
     def _in(self, node: exp.In) -> None:
-        constants = [constant for item in node.expressions if (constant := _constant(item)) is not None]
+        constants = [constant for item in node.expressions if (constant := constant_of(item)) is not None]
         if constants:
             self._condition(node.this, node, conditions.one_of(constants[:12]))
         query = node.args.get("query")
@@ -149,7 +149,7 @@ class _Reader:
         if isinstance(node.expression, exp.Null):
             self._nullable(node.this)
             self._condition(node.this, node, conditions.is_null())
-        elif (constant := _constant(node.expression)) is not None:
+        elif (constant := constant_of(node.expression)) is not None:
             self._with_constant(node, node.this, "=", constant)
 
     def _using(self, join: exp.Join) -> None:
@@ -268,73 +268,3 @@ def _denied(node: exp.Expr) -> bool:
         denied ^= isinstance(above, exp.Not)
         above = above.parent
     return denied
-
-
-# ---- constants ----
-
-
-def _constant(node: exp.Expr | None) -> Value:
-    """A literal's value, else None."""
-    while isinstance(node, exp.Paren | exp.Cast | exp.Lower | exp.Upper):
-        node = node.this
-    if isinstance(node, exp.Neg):
-        value = _constant(node.this)
-        return -value if isinstance(value, int | float) else None
-    if isinstance(node, exp.Boolean):
-        return int(node.this)
-    if not isinstance(node, exp.Literal):
-        return None
-    if node.is_string:
-        return str(node.this)
-    try:
-        return int(node.this)
-    except ValueError:
-        return float(node.this)
-
-
-def _between(node: exp.Between) -> Condition | None:
-    low, high = _constant(node.args["low"]), _constant(node.args["high"])
-    return conditions.between(low, high) if low is not None and high is not None else None
-
-
-def _bare(side: exp.Expr) -> exp.Expr:
-    while isinstance(side, exp.Paren | exp.Cast | exp.Collate | exp.Sum | exp.Avg | exp.Min | exp.Max):
-        side = side.this
-    return side
-
-
-def _inverse(side: exp.Expr) -> Inverse:
-    """Values of a column for which an expression of it comes near a constant."""
-    if isinstance(side, exp.Column):
-        return lambda value: [value]
-    if isinstance(side, exp.Lower | exp.Upper | exp.Trim):
-        return lambda value: [value, value.upper(), value.title()] if isinstance(value, str) else [value]
-    if isinstance(side, exp.Length):
-        return lambda value: ["k" * max(0, min(int(value), 60))] if isinstance(value, int | float) else [value]
-    if isinstance(side, exp.Add | exp.Sub | exp.Mul | exp.Div | exp.Mod):
-        return _arithmetic(side)
-    return _part
-
-
-def _part(value: Value) -> list[Value]:
-    """Texts and dates of which a value may be a part: 1839 a year, 07 a month or a day."""
-    text = str(value)
-    if text.isdigit() and len(text) == 4:
-        return [f"{text}-06-15", f"{text}-01-01", f"{text}-12-31", value]
-    if text.isdigit() and len(text) <= 2:
-        return [f"2001-{text:0>2}-10", f"1999-10-{text:0>2}", value]
-    return [value, f"{text}{conditions.FILLER}", f"{conditions.FILLER}{text}"]
-
-
-def _arithmetic(side: exp.Binary) -> Inverse:
-    number = _constant(side.expression)
-    if not isinstance(number, int | float) or number == 0:
-        return lambda value: [value]
-    back: dict[type[exp.Expr], Callable[[float], list[Value]]] = {
-        exp.Add: lambda value: [value - number],
-        exp.Sub: lambda value: [value + number],
-        exp.Mul: lambda value: [int(value // number), int(value // number) + 1],
-        exp.Div: lambda value: [value * number, value * number + 1, value * number - 1],
-        exp.Mod: lambda value: [value, value + number, value + 1],
-    }
-    return lambda value: back[type(side)](value) if isinstance(value, int | float) else [value]
