@@ -68,7 +68,7 @@ def test_basic_skills_in_coding_count_as_code():
     [
         (
             "code",
-            "basic_skills_coding codex_humaneval humaneval mbpp mt_mbpp_python mt_mbpp codex basic_skills_coding:rc",
+            "basic_skills_coding basic_skills_coding:rc codex codex_humaneval humaneval mbpp mt_mbpp_python",
         ),
         ("math", "gsm8k minerva_math minerva_math_algebra minerva_math_algebra_0shot"),
         ("core_qa", "arc_easy arc_challenge:rc::olmes hellaswag piqa socialiqa csqa winogrande"),
