@@ -7,7 +7,7 @@ export TOKENIZERS_PARALLELISM := false
 .PHONY: help smollm2 quickstart grpo-demo bamboo-inis olmix-demo enterprise-demo test test-real check format clean
 
 help:  ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 # torch first and by its exact version, so that no other requirement can pull a different build.
 .venv/.installed: pyproject.toml constraints.txt
