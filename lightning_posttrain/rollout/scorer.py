@@ -22,6 +22,7 @@ from ..ops.logprobs import token_logprobs
 from ..ops.ranks import gather
 from ..ops.sharding import whole_parameters
 from ..progress import metered
+from ..text.documents import document_tokens, opening_token
 from ..types import MicroBatch, UserError
 from ..types import Sequence as Tokens
 from .sampler import eval_mode, layout_attention
@@ -73,11 +74,12 @@ def tokenize_requests(
     names: Sequence[str] | None = None,
     bos: bool | None = None,
     batch: int = 1024,
+    document_start: str | None = None,
 ) -> list[TokenRequest]:
     """Tokenise contexts and continuations, each on its own and without special tokens.
 
-    The context begins with the beginning-of-text token if the tokenizer has one. A text without a context follows the
-    end-of-text token, like a document in training.
+    The context begins with the beginning-of-text token if the tokenizer has one that opens texts and not turns. A text
+    without a context follows what documents follow in training (`text.documents.document_start`).
 
     Args:
         tokenizer: of transformers.
@@ -85,15 +87,16 @@ def tokenize_requests(
         names: for messages; the index by default.
         bos: put the beginning-of-text token in front of every context, or never; None = as said above.
         batch: texts tokenised at once.
+        document_start: the token that a text without a context follows; None = as said above.
 
     Raises:
         UserError: naming a continuation without a token, or a tokenizer without the token that is needed.
     """
-    begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    begin = tokenizer.bos_token_id if bos else opening_token(tokenizer)
     if bos and begin is None:
         raise UserError("bos=true, but the tokenizer has no beginning-of-text token; leave it null")
     front = [begin] if begin is not None and bos is not False else []
-    alone = front if bos or end is None else [end]
+    alone = front if bos and document_start is None else document_tokens(tokenizer, document_start, bos)
     if not alone and any(not context for context, _ in requests):
         raise UserError("a text without a context needs a token before it, but the tokenizer has neither bos nor eos")
     texts = list(dict.fromkeys(text for request in requests for text in request))

@@ -37,7 +37,7 @@ _BRACKETED = re.compile(r"^[(\[]([^()\[\]]*)[)\]]([.,;!]?)$")
 _GROUPS = re.compile(r"(?<=[0-9])[ '\u00a0\u202f\u2009](?=[0-9]{3}(?![0-9]))")
 _EXPONENTS = re.compile(r"(?<=[a-zA-Z])\^?\{?[23²³]\}?(?![0-9])")
 _LETTERS = re.compile(r"[^\W\d_]+")
-_CHANGES = re.compile(r"[<>≤≥≠±√|;](?=.*\w)|[?*+^]|--|/\s*[0-9]|n['’]t\b")
+_CHANGES = re.compile(r"[<>≤≥≠±√|;](?=.*\w)|[?*+^]|--|/\s*[0-9]|-\s*$|n['’]t\b")
 _GLUED = re.compile(r"[kKMB](?![a-zA-Z])|bn\b|th\b|st\b|nd\b|rd\b|/(?=\s*[0-9])")
 """Letters at a number's end that make it another one."""
 _CHANGE = """

@@ -1,5 +1,8 @@
 """Numbers after ``####`` and between tags as models write them, and the lenient metric as lm-eval has it."""
 
+import json
+from pathlib import Path
+
 import pytest
 from answer_tables import answers
 
@@ -71,6 +74,7 @@ TABLE = [
     ("0", answers("0 ¦ 0.0 ¦ $0 ¦ 0% ¦ 0 apples ¦ **0**"), answers("none ¦ 10 ¦ 1 ¦ 0.1 ¦ 0 or 1 ¦ zero or one ¦ O")),
 ]
 PAIRS = [(gold, text, right) for gold, good, bad in TABLE for right, ts in ((1, good), (0, bad)) for text in ts]
+TEST = Path(__file__).parents[3] / "shared" / "data" / "gsm8k" / "test.jsonl"
 TASK, TAGS, REWARD = GSM8K(), GSM8KTags(), Correctness(require_format=False)
 
 
@@ -142,3 +146,28 @@ def test_the_lenient_metric_is_lm_evals(text: str, gold: str):
     expected = metrics.exact_match_hf_evaluate([taken], [row(gold)["answer"]], **rules)["exact_match"]
     found = TASK.score(TASK.record(row(gold), "f:1"), completion(text)).values["accuracy_flexible"]
     assert found == float(expected)
+
+
+def spellings(gold: str) -> tuple[list[str], list[str]]:
+    """Honest ways to write a published number, and wrong ones."""
+    value, plain = int(gold.replace(",", "")), gold.replace(",", "")
+    right = [plain, f"{value:,}", f"**{plain}**", f"${plain}", f"{plain} dollars", f"x = {plain}", f"{plain}."]
+    right += [rf"\boxed{{{plain}}}", f"{plain}.00", f"The answer is {plain}.", f"{plain}<|im_end|>"]
+    wrong = [f"{value + 1}", f"{value} or {value + 2}", f"not {value}", f"{value * 10 + 3}", f"{value}-{value + 4}"]
+    return right, wrong
+
+
+@pytest.mark.skipif(not TEST.is_file(), reason="the published file is not here")
+def test_all_golds_of_the_published_file_in_any_spelling():
+    rejected = accepted = total = 0
+    for line in TEST.read_text(encoding="utf-8").splitlines():
+        record = TASK.record(json.loads(line), "f:1")
+        right, wrong = spellings(record.meta["gold"])
+        good, bad = (
+            sum(TASK.score(record, completion(f"So\n#### {text}")).values["accuracy"] for text in texts)
+            for texts in (right, wrong)
+        )
+        rejected, accepted, total = rejected + len(right) - good, accepted + bad, total + len(right)
+    print(f"rejected {rejected}, accepted {accepted} of {total}")
+    assert total > 5_000
+    assert (rejected, accepted) == (0, 0)

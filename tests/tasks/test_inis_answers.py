@@ -262,3 +262,26 @@ def test_the_table_has_enough_of_both_kinds():
 @pytest.mark.parametrize(("case", "text", "right"), PAIRS)
 def test_a_number_that_is_asked_for(case: tuple[str, str, str | None, str], text: str, right: bool):
     assert [correct(row, text) for row in rows(case)] == [right] * 3
+
+
+@pytest.mark.parametrize(
+    "asked", ["Answer with {}.", "What is the value? ({})", "Value?\nExpected answer: {}", "State the value as {}."]
+)
+@pytest.mark.parametrize(
+    ("gold", "unit", "good", "bad"),
+    [
+        (
+            "3400",
+            " in MWt",
+            "It operates at a thermal power of 3,400 MWt. ¦ 3.4 GWt",
+            "3400 MWe ¦ 3,400 MWt or 3,500 MWt",
+        ),
+        ("99.5", "", "The system has 99.5% efficiency. ¦ 99.5", "95% ¦ 99.5% or 98%"),
+        ("850", "", "850 t ¦ About 850 tonnes of waste will be generated.", "850 or 900 ¦ 80 t"),
+        ("2.8", " in mSv/hr", "2800 µSv/h ¦ 2.8 mSv per hour", "2.8 µSv/h ¦ 2.8 mSv"),
+    ],
+)
+def test_a_question_without_a_passage(asked: str, gold: str, unit: str, good: str, bad: str):
+    row = {"prompt": asked.format(f"a number{unit}"), "verifier": "numeric", "ground_truth": gold}
+    assert [correct(row, text) for text in answers(good)] == [True, True]
+    assert [correct(row, text) for text in answers(bad)] == [False, False]

@@ -1,5 +1,8 @@
 """TAT-QA answers as models write them: amounts and lists in any usual spelling are right, other values are not."""
 
+import json
+from pathlib import Path
+
 import pytest
 from answer_tables import answers
 
@@ -7,6 +10,7 @@ from lightning_posttrain.tasks.tatqa import TatQA
 from lightning_posttrain.tasks.tatqa.values import half_up, same
 from lightning_posttrain.types import Completion
 
+DEV = Path(__file__).parents[3] / "shared" / "data" / "tatqa" / "tatqa_dataset_dev.json"
 TASK = TatQA()
 MILLION = (12.3, "arithmetic", "million")
 LOSS = (-13.04, "arithmetic", "percent")
@@ -336,3 +340,37 @@ def test_halves_are_rounded_away_from_zero(exact: str, rounded: str):
 
 def test_half_up():
     assert [half_up(n / 2) for n in range(-3, 4)] == [-2, -1, -1, 0, 1, 1, 2]
+
+
+def spellings(gold: str, scale: str) -> tuple[list[str], list[str]]:
+    """Honest ways to write a number of the published file, and wrong ones."""
+    value = float(gold)
+    sign, size = ("-" if value < 0 else ""), f"{abs(value):,.2f}"
+    end = {"": "", "percent": r"\%"}.get(scale, rf"\ \text{{{scale}}}")
+    right = [
+        f"{sign}{size}{end}",
+        rf"{sign}\${size}{end}",
+        f"{sign}{size.replace(',', '{,}')}{end}",
+        rf"\approx {sign}{size}{end}",
+    ]
+    right += [f"({size}){end}", f"−{size}{end}"] if sign else [f"${size}${end}"]
+    other = f"{value * 10 + 1:.2f}{end}"
+    wrong = [other, f"{sign}{size}{end} or {other}", f"{sign}{size}{end}, {other}", f"not {sign}{size}{end}"]
+    wrong += [f"{-value}{end}"] if value else []
+    return right, wrong
+
+
+@pytest.mark.skipif(not DEV.is_file(), reason="the published file is not here")
+def test_all_numbers_of_the_published_file_in_any_spelling():
+    rejected = accepted = total = 0
+    for document in json.loads(DEV.read_text(encoding="utf-8")):
+        for question in document["questions"]:
+            if question["answer_type"] == "arithmetic":
+                gold = question["answer"], "arithmetic", question["scale"]
+                right, wrong = spellings(str(question["answer"]), question["scale"])
+                rejected += sum(not values(gold, rf"\boxed{{{text}}}")["exact_match"] for text in right)
+                accepted += sum(bool(values(gold, rf"\boxed{{{text}}}")["exact_match"]) for text in wrong)
+                total += len(right)
+    print(f"rejected {rejected}, accepted {accepted} of {total}")
+    assert total > 3000
+    assert (rejected, accepted) == (0, 0)

@@ -110,7 +110,7 @@ def _rounded(given: Quantity, gold: Quantity) -> bool:
     if given.dims != gold.dims or not given.dims or len(given.bare) != 1 or len(gold.bare) != 1:
         return False
     number, before = given.bare[0], gold.bare[0]
-    places = next((n for n in range(7) if (number * 10**n).denominator == 1), None)
+    places = next((n for n in range(40) if (number * 10**n).denominator == 1), None)
     if places is None or abs(number) * 10**places < 100 or not gold.low or not before:
         return False
     factor = given.low / number

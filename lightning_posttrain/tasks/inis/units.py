@@ -230,6 +230,8 @@ def _either(words: Mapping[str, Unit]) -> str:
 
 
 _ATOM = rf"(?:(?:(?i:{_either(_NAMES)})|{_either(_SYMBOLS)})(?![^\W_]))"
+UNIT_NAME = rf"(?i:{_either(_NAMES)})(?![^\W_])"
+"""Regular expression of a unit in words."""
 _INVERSE = rf"(?:(?:{_either(_SYMBOLS)})\^?(?:-[123](?![0-9])|\{{-[123]\}}|\(-[123]\)))"
 _OVER = r"(?:\s?/\s?|\s(?i:per|an?)\s)"
 _BESIDE = r"(?:\s?[·*]\s?|\s|(?<=[0-9)}]))"

@@ -64,7 +64,8 @@ def _item(text: str) -> str:
 
 
 def _without_brackets(text: str) -> str:
-    return text[1:-1].strip() if text[:1] + text[-1:] in ("[]", "{}") else text
+    listed = text[:1] + text[-1:] in ("[]", "{}") or re.fullmatch(r"\([^()]*,\s[^()]*\)", text)
+    return text[1:-1].strip() if listed else text
 
 
 def _json_items(text: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 ``$(9.8) million``, ``-9.8 million`` and ``−$9.8m`` are one amount; ``(13.04%)`` is negative as accountants write it.
 Amounts are compared to two decimals, halves away from zero. An amount beside another one, a range or an alternative is
-a text, which equals no amount. Left out: number words above twelve, and "a decrease of" as a sign.
+a text, which equals no amount. Left out: number words above twelve.
 """
 
 from __future__ import annotations
@@ -22,9 +22,13 @@ _LEAD_IN = re.compile(
     r"(?:answer|result|value|total|amount|it)(?::|\s(?:is|was|are|were)\b:?)\s*"
 )
 _ABOUT = re.compile(r"^(?:approximately|approx\.?|about|around|roughly|circa|ca\.|~|≈|≃|∼)\s*")
+_RISE = re.compile(
+    r"^(?:an?\s)?(?:(?:increase|rise|growth|gain)|(?P<fall>decrease|decline|drop|fall|reduction|loss))\s(?:of|by)\s"
+)
 _GROUPS = re.compile(r"(?<=[0-9])[ '](?=[0-9]{3}(?![0-9]))")
 _ARTICLES = re.compile(r"\b(?:a|an|the)\s")
 _WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+_COUNTED = re.compile(rf"^(?:{'|'.join(_WORDS)})\b(?!-)")
 _CURRENCIES = {
     **dict.fromkeys(("$", "us$", "usd", "dollar", "dollars", "us dollars", "u.s. dollars"), "$"),
     **dict.fromkeys(("€", "eur", "euro", "euros"), "€"),
@@ -91,9 +95,8 @@ def folded(text: str) -> str:
 
 def amount(part: str) -> Amount | None:
     """The amount that a whole part is, or None."""
-    text = _GROUPS.sub("", folded(part))
-    if text in _WORDS:
-        return Amount(Fraction(_WORDS.index(text)), "", "", "", str(_WORDS.index(text)))
+    text = _RISE.sub(lambda m: "-" if m["fall"] else "", _GROUPS.sub("", folded(part)))
+    text = _COUNTED.sub(lambda m: str(_WORDS.index(m[0])), text)
     match = _AMOUNT.fullmatch(text)
     if match is None:
         return None
