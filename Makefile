@@ -4,10 +4,10 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help quickstart grpo-demo bamboo-inis olmix-demo enterprise-demo test test-real check format clean
+.PHONY: help smollm2 quickstart grpo-demo bamboo-inis olmix-demo enterprise-demo test test-real check format clean
 
 help:  ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 # torch first and by its exact version, so that no other requirement can pull a different build.
 .venv/.installed: pyproject.toml constraints.txt
@@ -16,6 +16,18 @@ help:  ## this list
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch setuptools
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 	touch $@
+
+SMOLLM2 := outputs/models/smollm2
+smollm2: .venv/.installed  ## the same with a real pretrained model: LoRA of SmolLM2-135M, fetched once (93 MB; minutes, CPU)
+	$(BIN)/lightning-posttrain prepare model smollm2 --output_dir $(SMOLLM2)
+	$(BIN)/lightning-posttrain prepare format -c configs/format_following/data/hard.yaml \
+	  --output_dir outputs/data/format_hard --overwrite true
+	$(BIN)/lightning-posttrain fit -c configs/format_following/smollm2/lora.yaml --run.dir outputs/smollm2/format \
+	  --run.overwrite true
+	$(BIN)/lightning-posttrain compare outputs/smollm2/format --limit 3
+	@echo
+	@echo "run directory: outputs/smollm2/format    curves: $(BIN)/tensorboard --logdir outputs/smollm2/format/tensorboard"
+	@echo "talk to it:    $(BIN)/lightning-posttrain chat --model outputs/smollm2/format/model"
 
 quickstart: .venv/.installed  ## train a tiny model on strict-JSON answers and compare before and after (minutes, CPU)
 	$(BIN)/lightning-posttrain prepare format -c configs/format_following/data/quickstart.yaml \
