@@ -93,6 +93,12 @@ class Record:
     meta: Mapping[str, Any] = field(default_factory=dict)
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def asked(cls, row: Mapping[str, Any]) -> Self:
+        """The record of a row to answer: ``{"id", "prompt": [message as a dict]}``, perhaps ``template_kwargs``."""
+        prompt = tuple(map(Message.from_dict, row["prompt"]))
+        return cls(row["id"], prompt, "", "", template_kwargs=row.get("template_kwargs", {}))
+
     def conversation(self) -> Conversation:
         """The record as a training example: prompt, then the gold answer as the assistant's turn."""
         answer = Message("assistant", self.answer)

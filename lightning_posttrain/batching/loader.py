@@ -151,12 +151,23 @@ class EpochLoader(ABC, Generic[Item, Batch]):
 
 
 class StepLoader(EpochLoader[Example, StepBatch]):
-    """Yields `StepBatch`es."""
+    """Yields `StepBatch`es.
+
+    Args:
+        *args: as `EpochLoader`.
+        apart: sequences of an example need not meet in a micro-batch, so a long example needs no more memory.
+        **kwargs: as `EpochLoader`.
+    """
 
     per_step_name = "examples_per_step"
 
+    def __init__(self, *args: Any, apart: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.apart = apart
+
     def build(self, items: list[Example], epoch: int = 0, index: int = 0) -> StepBatch:
-        mine = cut_step(items, self.tokens_per_micro, self.world_size, self.min_shared)[self.rank]
+        units: list[Example] = [(s,) for example in items for s in example] if self.apart else items
+        mine = cut_step(units, self.tokens_per_micro, self.world_size, self.min_shared)[self.rank]
         tokens = [[int(s.supervised.sum()) for s in example] for example in items]
         return StepBatch(
             micros=collate_all(mine, self.min_shared, items[0]),

@@ -107,6 +107,9 @@ class ExampleDataModule(L.LightningDataModule):
         self.val_set: ExampleSource | None = None
         self.mixture: Mixture[Any] | None = None
 
+    apart = False
+    """Whether the sequences of an example may be in different micro-batches."""
+
     @abstractmethod
     def make_example(self, renderer: Renderer, task: Task | None) -> MakeExample:
         """What turns a row into an example; ``task`` is that of a part of a mix. It travels to worker processes."""
@@ -226,6 +229,7 @@ class ExampleDataModule(L.LightningDataModule):
             rank=rank,
             world_size=world,
             min_shared=self.min_shared,
+            apart=self.apart,
         )
 
 

@@ -98,6 +98,8 @@ class SFTDataModule(ExampleDataModule):
             )
         self.task, self.traces_file, self.prompt_weight = task, traces_file, prompt_weight
 
+    apart = True
+
     def make_example(self, renderer: Renderer, task: Task | None) -> RowExample:
         return RowExample(task or self.task, renderer)
 

@@ -31,7 +31,7 @@ from ..ops.sharding import full
 from ..rollout.sampler import SamplingParams, generate
 from ..text.spec import ChatSpec
 from ..text.tokenizer import TokenizerSpec, tokenizer_fingerprint
-from ..types import Completion, Message, MicroBatch, Record, StepBatch
+from ..types import Completion, MicroBatch, Record, StepBatch
 from .backward import backward
 from .building import BuildsPolicy
 from .finite import check_finite, check_first_gradient
@@ -233,10 +233,7 @@ class PolicyModule(BuildsPolicy):
 
     def predict_step(self, batch: list[dict[str, Any]], batch_idx: int) -> list[dict[str, Any]]:
         """Answers to prompts ``{"id", "key", "prompt": [{"role", "content", ...}], "template_kwargs"}`` (optional)."""
-        records = [
-            Record(r["id"], tuple(map(Message.from_dict, r["prompt"])), "", "", {}, r.get("template_kwargs", {}))
-            for r in batch
-        ]
+        records = [Record.asked(row) for row in batch]
         groups = self.answers(records, self.sampling, seed=self.seed, keys=[row["key"] for row in batch])
         answers = [{"prediction": c.text, "finished": c.finished, "tokens": len(c.tokens)} for (c,) in groups]
         return [{"id": row["id"], "prompt": row["prompt"], **a} for row, a in zip(batch, answers, strict=True)]

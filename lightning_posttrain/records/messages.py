@@ -137,9 +137,8 @@ def _content(value: Any, name: str, origin: str) -> str:
         raise UserError(f"{origin}: {name} is {quoted(value)}. It must be a string, or a list of parts of type text.")
     for i, part in enumerate(value):
         if not isinstance(part, Mapping) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-            kind = part.get("type") if isinstance(part, Mapping) else part
             raise UserError(
-                f"{origin}: {name}[{i}] is of type {quoted(kind)}. Only parts {{type: text, text: ...}} can be trained."
+                f"{origin}: {name}[{i}] is {quoted(part)}. Only parts {{type: text, text: ...}} can be trained on."
             )
     return "".join(part["text"] for part in value)
 

@@ -27,20 +27,30 @@ class ChatText:
 
     Args:
         tokenizer: with a chat template.
-        variables: for the template; ``tools`` among them.
+        variables: the row's, for the template; ``tools`` among them.
         messages: the conversation, which decides the form in which tool calls are passed.
+        own: the model's variables, which those of the row come before.
 
     Raises:
         UserError: a variable that the template does not know, or tool calls that it cannot print.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, variables: Mapping[str, Any], messages: Items[Message] = ()
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        variables: Mapping[str, Any],
+        messages: Items[Message],
+        own: Mapping[str, Any],
     ) -> None:
-        self.variables = {**tokenizer.special_tokens_map, **variables}
+        self.variables = {**tokenizer.special_tokens_map, **own, **variables}
         self.tools, self.documents = self.variables.pop("tools", None), self.variables.pop("documents", None)
         template = tokenizer.get_chat_template(tools=self.tools)
-        check_variables(variables, template)
+        for name in unread(variables, template):
+            what = "no tools" if name == "tools" else f"no variable {name!r}"
+            raise UserError(
+                f"the chat template knows {what}, so {name}={variables[name]!r:.60} would change nothing. Remove it "
+                "from the row, or set another `chat_template`."
+            )
         self.template = FIXED_DATE + template if "strftime_now" in template else template
         self.plain_calls = True
         calls = [i for i, message in enumerate(messages) if message.fields.get("tool_calls")]
@@ -98,21 +108,16 @@ class ChatText:
         raise refusal
 
 
-def check_variables(variables: Mapping[str, Any], template: str) -> None:
-    """Every variable has to be one that the template reads.
+def unread(variables: Mapping[str, Any], template: str) -> list[str]:
+    """The variables that a template does not read.
 
     Raises:
-        UserError: naming the variable.
+        UserError: one is not for users to set.
     """
     for name in variables:
         if name in RESERVED:
             raise UserError(f"template_kwargs: {name} is set by the library. Leave it out.")
-        if not re.search(rf"\b{re.escape(name)}\b", template):
-            what = "no tools" if name == "tools" else f"no variable {name!r}"
-            raise UserError(
-                f"the chat template knows {what}, so {name}={variables[name]!r:.60} would change nothing. Remove it, "
-                "or set another `chat_template`."
-            )
+    return [name for name in variables if not re.search(rf"\b{re.escape(name)}\b", template)]
 
 
 def _call(call: Any, plain: bool) -> Any:

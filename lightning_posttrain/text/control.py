@@ -42,6 +42,7 @@ def control_texts(tokenizer: PreTrainedTokenizerBase) -> set[str]:
     """
     template = tokenizer.chat_template
     templates = "\0".join(template.values()) if isinstance(template, dict) else template or ""
+    templates = re.sub(r"default\([^)]*\)", "", templates)  # stands for what a user says, and is no part of the format
     added = [str(token) for token in tokenizer.added_tokens_decoder.values() if not token.special]
     markers = {
         text

@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..types import Conversation, Example, Message, Record, Sequence, UserError
 from . import checks, held
-from .chat_text import ChatText, check_variables
+from .chat_text import ChatText, unread
 from .control import SpecialText, SpecialTextPolicy
 from .lengths import POSITIONS, overlong_row
 from .pieces import Ids, PieceEncoder
@@ -32,6 +32,7 @@ from .turns import Turn, answer_turn, prompt_text, reply
 
 NO_VARIABLES: Mapping[str, Any] = MappingProxyType({})
 
+NO_EFFECT = "the chat template has no variable {!r}: what `template_kwargs` gives it changes nothing"
 EACH_ANSWER = (
     "earlier turns change when more follow (the chat template rewrites them, or their first blanks are tokenised with "
     "what is before them), so each trained answer of a conversation is a sequence of its own"
@@ -69,8 +70,7 @@ class Renderer:
         positions: most tokens that the model takes, to refuse longer rows.
 
     Raises:
-        UserError: no chat template, a variable that it does not know, or a tokenizer that cannot tokenise an answer
-            apart from its prompt.
+        UserError: no chat template, or a tokenizer that cannot tokenise an answer apart from its prompt.
     """
 
     def __init__(
@@ -98,10 +98,11 @@ class Renderer:
         self.format = format
         self.template_kwargs = dict(template_kwargs or {})
         self.vocab_size, self.positions = vocab_size, positions
+        self._notes: list[str] = []
         if format == "chat":
             checks.check_template(tokenizer)
-            tools = self.template_kwargs.get("tools")
-            check_variables(self.template_kwargs, tokenizer.get_chat_template(tools=tools))
+            template = tokenizer.get_chat_template(tools=self.template_kwargs.get("tools"))
+            self._notes = [NO_EFFECT.format(name) for name in unread(self.template_kwargs, template)]
         elif tokenizer.eos_token_id not in self.stop_ids:
             raise UserError(
                 f"`format: plain` ends a text with the eos token {tokenizer.eos_token!r}, which is not among the "
@@ -209,11 +210,12 @@ class Renderer:
         """The messages, checked for special text, and the template for them; None in the format ``plain``."""
         marked = self._policy.messages(messages)
         if self.format == "plain":
-            if variables:
-                raise UserError(f"`format: plain` shows no {', '.join(variables)}. Use `format: chat`, or remove it.")
+            unseen = sorted({*variables, *(name for message in marked for name in message.fields)})
+            if unseen:
+                raise UserError(f"`format: plain` shows no {', '.join(unseen)}. Use `format: chat`, or remove it.")
             return marked, None
         own = self._policy.variables(variables)
-        return marked, ChatText(self.tokenizer, {**self.template_kwargs, **own}, marked)
+        return marked, ChatText(self.tokenizer, own, marked, self.template_kwargs)
 
     def _chat(self, chat: ChatText, messages: tuple[Message, ...], trained: tuple[int, ...]) -> tuple[Turn, ...]:
         last = trained[-1]
@@ -240,9 +242,6 @@ class Renderer:
         return (Turn(context, answer.content[answer.prefill :]),)
 
     def _plain_prompt(self, messages: Items[Message]) -> str:
-        fields = sorted({name for message in messages for name in message.fields})
-        if fields:
-            raise UserError(f"`format: plain` shows no {', '.join(fields)}. Use `format: chat`.")
         if [m.role for m in messages[1:]] not in ([], ["assistant"]):
             raise UserError(
                 f"`format: plain` takes one prompt and one completion, but the row has the roles "
@@ -262,7 +261,8 @@ class Renderer:
         overlong = overlong_row(origin, max(len(row) for row, _ in rows), limits, self.overlong == "drop")
         if overlong is not None:
             return overlong
-        notes = [note for turn in draft.turns for note in turn.notes] + ([EACH_ANSWER] if len(rows) > 1 else [])
+        notes = [*self._notes, *(note for turn in draft.turns for note in turn.notes)]
+        notes += [EACH_ANSWER] if len(rows) > 1 else []
         id = draft.conversation.id
         return tuple(
             Sequence(

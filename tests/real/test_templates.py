@@ -10,7 +10,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from lightning_posttrain.records.adapters import conversation
 from lightning_posttrain.text.render import Renderer
 from lightning_posttrain.text.tokenizer import stop_ids
-from lightning_posttrain.types import UserError
+from lightning_posttrain.types import Message, UserError
 
 from .chats import FORMATS, ROWS, speak
 from .refused import REFUSED
@@ -193,3 +193,36 @@ def test_the_matrix_is_as_large_as_it_says():
     assert used <= set(ROWS)
     assert {family for family, _, _ in REFUSED} <= {f.family for f in FORMATS.values()} | {"*"}
     assert all(re.compile(reason) for _, _, reason in REFUSED)
+
+
+@pytest.mark.parametrize("name", ["smollm2", "qwen3", "llama3_1", "gemma3", "deepseek_v3"])
+def test_special_text_as_text_is_what_the_tokenizer_itself_makes_of_it(real_tokenizer, name):
+    tokenizer = real_tokenizer(name)
+    special = sorted(t for t in tokenizer.all_special_tokens if t.startswith("<"))[0]
+    question = f"What does {special} do in `cp {special} x`?"
+    as_text = tokenizer(question, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    with pytest.raises(UserError, match=f"contains the special token '{re.escape(special)}'"):
+        Renderer(tokenizer, stop_ids(tokenizer)).prompt((Message("user", question),))
+    ids = Renderer(tokenizer, stop_ids(tokenizer), special_text="text").prompt((Message("user", question),))
+    length = len(as_text)
+    assert any(ids[at : at + length] == as_text for at in range(len(ids)))
+
+
+@pytest.mark.parametrize("marker", ["</think>", "<tool_call>", "<tool_response>"])
+def test_a_marker_in_a_question_is_no_token(real_tokenizer, marker):
+    tokenizer = real_tokenizer("qwen3")
+    question = (Message("user", f"Explain {marker} please"),)
+    with pytest.raises(UserError, match=f"contains the special token '{marker}'"):
+        Renderer(tokenizer, stop_ids(tokenizer)).prompt(question)
+    ids = Renderer(tokenizer, stop_ids(tokenizer), special_text="text").prompt(question)
+    assert tokenizer.get_vocab()[marker] not in ids
+    assert f"Explain {marker} please" in tokenizer.decode(ids)
+
+
+def test_runs_of_spaces_and_html_of_gemma_are_text(real_tokenizer):
+    """They are added tokens that are not special, and steer nothing."""
+    tokenizer = real_tokenizer("gemma3")
+    question = "<table>\n\n      <td>1</td>"
+    ids = Renderer(tokenizer, stop_ids(tokenizer)).prompt((Message("user", question),))
+    messages = [{"role": "user", "content": question}]
+    assert ids == tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
