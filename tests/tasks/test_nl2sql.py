@@ -17,6 +17,7 @@ from lightning_posttrain.tasks.nl2sql.dialect import for_duckdb, order_columns
 from lightning_posttrain.tasks.nl2sql.edit import edit_distance, normal_compat
 from lightning_posttrain.tasks.nl2sql.query import find_query, find_query_compat, normal, parses
 from lightning_posttrain.types import Completion, UserError
+from tests.conftest import HANGS
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "text2sql"
 SCHEMA = {"city": [["name", "text"], ["state", "text"], ["population", "int"]], "state": [["name", "text"]]}
@@ -52,7 +53,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def task(folder):
-    made = NL2SQL(databases=str(folder), sandbox=SandboxSpec(workers=1))
+    made = NL2SQL(databases=str(folder), sandbox=SandboxSpec(workers=1, wall_seconds=HANGS))
     yield made
     made.close()
 
@@ -311,7 +312,7 @@ def test_strict_verdicts(task):
 
 
 def test_compat_verdicts(folder):
-    task = NL2SQL(rules="compat", databases=str(folder), sandbox=SandboxSpec(workers=1))
+    task = NL2SQL(rules="compat", databases=str(folder), sandbox=SandboxSpec(workers=1, wall_seconds=HANGS))
     record = task.record(ROW, "f:1")
     texts = {
         block(GOLD.upper()): (1, 0),  # literals are lowered for the text, not for the database
@@ -328,7 +329,7 @@ def test_compat_verdicts(folder):
 
 
 def test_without_a_database_texts_are_compared_and_queries_run_on_empty_tables():
-    task = NL2SQL(sandbox=SandboxSpec(workers=1))
+    task = NL2SQL(sandbox=SandboxSpec(workers=1, wall_seconds=HANGS))
     record = task.record(ROW, "f:1")
     texts = (GOLD, "SELECT name FROM state", "SELECT title FROM state")
     right, wrong, broken = task.score_all([(record, answer(block(sql))) for sql in texts])
@@ -350,7 +351,7 @@ def test_without_a_schema_that_makes_tables_nothing_is_run(schema):
 
 def test_a_row_may_name_its_database(tmp_path):
     write_database(tmp_path / "databases" / "towns.sqlite")
-    task = NL2SQL(sandbox=SandboxSpec(workers=1))
+    task = NL2SQL(sandbox=SandboxSpec(workers=1, wall_seconds=HANGS))
     rows = tmp_path / "test.jsonl"
     record = task.record({**ROW, "database": "databases/towns.sqlite"}, f"{rows}:1")
     assert task.score(record, answer(GOLD)).values["execution_match"] == 1
@@ -433,7 +434,7 @@ def test_any_text_is_scored(task, text):
 
 
 def test_sets_of_rows_hold_numbers_however_they_are_written(folder):
-    task = NL2SQL(rules="compat", databases=str(folder), sandbox=SandboxSpec(workers=1))
+    task = NL2SQL(rules="compat", databases=str(folder), sandbox=SandboxSpec(workers=1, wall_seconds=HANGS))
     record = task.record({**ROW, "sql": "SELECT population * 1.5 FROM city WHERE name = 'austin'"}, "f:1")
     texts = {"SELECT 4.5": 1, "SELECT 9 / 2.0": 1, "SELECT CAST(4.5 AS REAL)": 1, "SELECT '4.5'": 0, "SELECT 4.5, 1": 0}
     scores = task.score_all([(record, answer(block(text))) for text in texts])
