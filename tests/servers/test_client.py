@@ -292,6 +292,22 @@ def test_a_refused_field_is_named_with_its_remedy(server):
     server.reply = lambda body, number: error(422, "Unexpected fields: {'top_k'}")
     assert "refuses top_k=4" in (message := refusal(server, temperature=1.0, top_k=4))
     assert "leave top_k at 0" in message
+    for words in (
+        "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+        "Unsupported parameter: max_tokens is not supported with this model. Use max_completion_tokens instead.",
+        "This model does not support max_tokens, with or without a temperature; use the parameter max_completion_tokens "
+        "instead",
+    ):
+        server.reply = lambda body, number, words=words: (
+            error(400, words) if "max_tokens" in body else echo(body, number)
+        )
+        message = refusal(server)
+        assert "refuses max_tokens=7" in message
+        assert message.endswith("send that with server.extra_body {max_tokens: null, max_completion_tokens: 7}")
+        assert ask(server, "a", extra_body={"max_tokens": None, "max_completion_tokens": 7})[0][0].text == "a"
+    server.reply = lambda body, number: error(400, "this model does not like your messages")
+    assert "conversation 0: the server at" in (message := refusal(server))
+    assert "null" not in message
     server.reply = lambda body, number: error(400, "I do not like it")
     assert refusal(server).endswith(f"conversation 0: the server at {server.url} refuses it: I do not like it")
 
