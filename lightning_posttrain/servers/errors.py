@@ -119,7 +119,7 @@ def _refused(asked: Asked, words: str, at: str) -> UserError:
 
 
 def _named_field(words: str, asked: Asked) -> str | None:
-    """The field of the request that a refusal speaks of: the first one in it. Model and messages are in every sentence."""
+    """The field that a refusal speaks of: the first one in it, as far as it is not ``model``, which is a plain word."""
     places = {
         name: found.start()
         for name in asked.body

@@ -295,8 +295,8 @@ def test_a_refused_field_is_named_with_its_remedy(server):
     for words in (
         "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
         "Unsupported parameter: max_tokens is not supported with this model. Use max_completion_tokens instead.",
-        "This model does not support max_tokens, with or without a temperature; use the parameter max_completion_tokens "
-        "instead",
+        "This model does not support max_tokens, with or without a temperature; use the parameter "
+        "max_completion_tokens instead",
     ):
         server.reply = lambda body, number, words=words: (
             error(400, words) if "max_tokens" in body else echo(body, number)
