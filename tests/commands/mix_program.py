@@ -17,6 +17,8 @@ from pathlib import Path
 import yaml
 
 STEPS = 10
+LONGEST = 600.0
+"""Seconds after which a run that is held goes on, as after a test that has failed."""
 
 
 def main(record: Path, words: list[str]) -> int:
@@ -45,7 +47,8 @@ def main(record: Path, words: list[str]) -> int:
     while step < STEPS and not stop:
         step += 1
         counted.write_text(str(step))
-        while hold.exists() and not stop:
+        until = time.monotonic() + LONGEST
+        while hold.exists() and not stop and time.monotonic() < until:
             time.sleep(0.01)
     if stop:
         say("stop", step)

@@ -305,9 +305,14 @@ def test_killed_anywhere_only_what_is_missing_is_run(swarm, tmp_path):
         os.kill(pid, signal.SIGKILL)  # the run that is left goes on by itself and keeps its claim
     done = {entry["run"] for entry in record(tmp_path) if entry["what"] == "end"}
     assert done == {"proxy-g-0000", "proxy-g-0001"}
-    for hold in held.values():
-        hold.unlink()
-    assert launch_swarm(folder, LaunchSpec([str(base)], at_a_time=2), program(tmp_path)) == 0
+    (claim,) = (variant.claim for variant in read_variants(folder) if variant.name == victim["run"])
+    wait_for(lambda: not Claim(claim).taken())  # a process that was killed is gone a little later
+    held[victim["run"]].unlink()
+    with ThreadPoolExecutor() as pool:
+        launching = pool.submit(launch_swarm, folder, LaunchSpec([str(base)], at_a_time=2), program(tmp_path))
+        wait_for(lambda: sum(e["run"] == victim["run"] and e["what"] == "start" for e in record(tmp_path)) == 2)
+        held[other["run"]].unlink()
+        assert launching.result(HANGS) == 0
     assert states(folder) == ["finished"] * 4
     entries = record(tmp_path)
     assert sorted(entry["run"] for entry in entries if entry["what"] == "end") == [f"proxy-g-000{i}" for i in range(4)]

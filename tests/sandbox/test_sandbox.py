@@ -146,10 +146,10 @@ def test_a_forked_child_has_workers_of_its_own():
 OWNER = """
 import os, sys, time
 from lightning_posttrain.sandbox import Job, Sandbox, SandboxSpec
-sandbox = Sandbox(SandboxSpec(workers=1, wall_seconds=1e6, cpu_seconds=1e6))
+sandbox = Sandbox(SandboxSpec(workers=1, wall_seconds=1e4, cpu_seconds=1e4))
 sandbox.protections
 if os.fork() == 0:  # keeps the sockets open
-    time.sleep(1e6)
+    time.sleep(1e4)
 print("ready", flush=True)
 sandbox.run([Job("while True: pass", ())])
 """
