@@ -21,6 +21,9 @@ progress.FIRST = float("inf")  # however slow the machine, lines about how far s
 settings.register_profile("offline", deadline=None, derandomize=True)  # the same cases everywhere, however slow
 settings.load_profile("offline")
 
+HANGS = 600.0
+"""Seconds that bound a hang in a test, and decide nothing: no outcome may depend on how fast the machine is."""
+
 ARCHITECTURE = {
     "model_type": "qwen3",
     "hidden_size": 32,

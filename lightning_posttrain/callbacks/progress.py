@@ -74,10 +74,10 @@ class ProgressLines(L.Callback):
         total = sum(batches)
         self.meter = Progress(f"step {trainer.global_step}: {what}", total if math.isfinite(total) else None, "batches")
 
-    def _advance(self, *_: Any) -> None:
+    def _advance(self, *_: Any, **__: Any) -> Any:
         self.meter.add()
 
-    def _end(self, *_: Any) -> None:
+    def _end(self, *_: Any, **__: Any) -> Any:
         self.meter.end()
 
     on_validation_batch_end = on_test_batch_end = on_predict_batch_end = _advance

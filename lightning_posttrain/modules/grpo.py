@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -222,7 +222,7 @@ class GRPOModule(PolicyModule):
     def annotate(self, steps: list[PolicyStep]) -> None:
         """Add what must be known before the first update: log-probs by the policy as it is, and by the reference."""
         micros = [m for step in steps for m in step.micros]
-        extra = "entropy" if self.entropy.quantile < 1 else None
+        extra: Literal["entropy"] | None = "entropy" if self.entropy.quantile < 1 else None
         if self.updates_per_batch > 1 or extra is not None:
             for micro in micros:
                 micro.columns["old"], entropies = policy_logprobs(self.model, micro, self.truncation, extra)

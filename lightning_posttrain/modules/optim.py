@@ -60,7 +60,8 @@ class ScheduleSpec:
     decay_ratio: float = 0.1
     """Share of the steps of the final decay (``wsd``), or of each period's steps (``wsds``)."""
     min_ratio: float = 0.0
-    """Factor at the last step (not ``constant``, not ``wsds``)."""
+    """Factor that the decay reaches one step after the run's last, so that the last step learns something even with 0:
+    a linear decay of n steps ends 1/n of its way above this (not ``constant``, not ``wsds``)."""
     period_ends: list[float] = field(default_factory=list)
     """Where the periods of ``wsds`` end, as rising shares of the run; empty = the plan's, in pretraining."""
 

@@ -12,6 +12,7 @@ import pytest
 
 from lightning_posttrain.batching.loader import StepLoader
 from lightning_posttrain.callbacks.checkpoint_io import AtomicCheckpointIO
+from tests.conftest import HANGS
 from tests.tinyrun import STEPS, Rows
 
 pytestmark = pytest.mark.e2e
@@ -19,8 +20,6 @@ ROOT = Path(__file__).parents[2]
 OPTIONS: dict[str, Any] = {"max_epochs": 2, "checkpoints": {"every_n_steps": 100}, "adam_eps": 1e-4}
 THREE = {"per_step": 3, "tokens_per_micro": 44}
 """Steps of which some have more than two examples that fit with no other: one of two ranks is idle once."""
-HANGS = 3600.0
-"""Seconds: bounds a hang, judges nothing."""
 SIGTERM = {"kind": "signal_in", "place": "on_train_batch_start", "step": 3, "signal": 15}
 CASES: dict[str, Any] = {
     "one": {"attempts": [{}], "options": OPTIONS},
@@ -47,7 +46,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ddp")
     (folder / "cases.json").write_text(json.dumps(CASES))
     command = [sys.executable, "-m", "tests.e2e.crash_runner", str(folder), str(folder / "cases.json")]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=HANGS)
+    subprocess.run(command, cwd=ROOT, check=True, timeout=6 * HANGS)
     return folder
 
 

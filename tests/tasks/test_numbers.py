@@ -103,12 +103,12 @@ def test_the_longest_numbers():
     ["1", "9e9", "1,000", "1 ", "1/", "$ ", "-", ".", " ", "1\t\n", "−$", "1e999999 ", "a1", "1,00", "0,000", "1.1"],
 )
 def test_hostile_text_costs_linear_time(unit):
-    started = time.perf_counter()
+    started = time.process_time()
     for text in (unit * 50_000, "1e" + unit * 50_000, unit * 50_000 + "x"):
         assert parse_number(text) is None or not unit.strip()
         first_number(text)
         stated_number(text)
-    assert time.perf_counter() - started < 5  # a quadratic scan of this takes minutes
+    assert time.process_time() - started < 60  # a quadratic scan of this takes minutes
 
 
 @given(st.text() | st.text("0123456789,.-+/eE%$ −"))
