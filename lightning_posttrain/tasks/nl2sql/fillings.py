@@ -23,8 +23,8 @@ from .values import Source, affinity, fitting, is_number
 
 FILLINGS = 16
 MAX_ROWS = 60
-"""Of a table."""
-MAX_STEPS = 5_000_000
+"""Of a table; fewer where a query joins many."""
+MAX_STEPS = 1_000_000
 """Instructions for one query on one filling, so that whether it is too slow does not depend on the machine."""
 _GENERAL = ("id", "name", "title", "code", "type", "number", "year", "date", "description", "status", "value")
 """Names that columns have which have nothing to do with each other."""
@@ -90,15 +90,23 @@ class _Filler:
         for place in {place for m in said for place in m.dates}:
             self.columns[place] = replace(self.columns[place], declared="DATE")
         self.joined = {m.place(node) for m in said for pair in m.joins for node in pair}
-        self.domains = _Same([*(pair for pair in shape.links if set(pair) <= self.columns.keys()), *self._alike()])
+        domains = _Same([*(pair for pair in shape.links if set(pair) <= self.columns.keys()), *self._alike()])
         for m in said:
             for a, b in m.joins:
-                self.domains.join(m.place(a), m.place(b))
+                domains.join(m.place(a), m.place(b))
+        self.domain = {place: domains.of(place) for place in self.columns}
+        self.members: dict[Place, list[Place]] = {}
+        for place, first in self.domain.items():
+            self.members.setdefault(first, []).append(place)
         self.sources: dict[Place, Source] = {}
-        self.near: dict[Place, list[Value]] = {}
+        near: dict[Place, list[Value]] = {}
         for m in said:
             for node, condition in m.conditions:
-                self.near.setdefault(m.place(node), []).extend(condition.values)
+                near.setdefault(m.place(node), []).extend(value for value in condition.values if value is not None)
+        self.near = {place: fitting(self.columns[place], values) for place, values in near.items()}
+        self.unique = {p for p, column in self.columns.items() if column.unique or (column.entity and p in self.joined)}
+        self.nullable = {place for place, column in self.columns.items() if self._may_be_null(place, column)}
+        self.most = min(MAX_ROWS, 150 // max((len(m.tables) for m in said if m.tables), default=1))
         self.used: dict[Place, list[Value]] = {}
         self.filled: dict[str, list[Row]] = {table: [] for table in self.tables}
 
@@ -109,7 +117,7 @@ class _Filler:
         sizes = [size for m in self.said for size in m.sizes]
         mentioned = {table for m in self.said for table in m.tables}
         for table in self.tables:
-            more = self.rng.choice((1, 3, 8)) + 2 * max(sizes, default=0) if table in mentioned else 3
+            more = self.rng.choice((1, 3, 8)) + 2 * max(sizes, default=0) if table in mentioned else 2
             for _ in range(more):
                 self._add(table, {})
         for table, held in self.filled.items():
@@ -181,15 +189,15 @@ class _Filler:
 
     def _shared(self, places: Sequence[Place]) -> Value:
         """A value for columns that are joined, often one that is there already."""
-        used = self.used.get(self.domains.of(places[0]), [])
+        used = self.used.get(self.domain[places[0]], [])
         if used and self.rng.random() < 0.5:
             return self.rng.choice(used)
-        key = next((place for place in places if self._unique(place)), None)
+        key = next((place for place in places if place in self.unique), None)
         return self._source(key).fresh() if key else self._draw(places[0])
 
     def _other(self, place: Place, value: Value) -> Value:
         for _ in range(9):
-            other = self._source(place).fresh() if self._unique(place) else self._draw(place)
+            other = self._source(place).fresh() if place in self.unique else self._draw(place)
             if other != value:
                 return other
         return self._source(place).fresh()
@@ -202,47 +210,42 @@ class _Filler:
         row = {}
         for column in relation.columns:
             place = (table, column.name.lower())
-            row[place[1]] = given[place[1]] if place[1] in given else self._random(place, self.columns[place])
-        alone = [column.name.lower() for column in relation.columns if self._unique((table, column.name.lower()))]
+            row[place[1]] = given[place[1]] if place[1] in given else self._random(place)
+        alone = [column.name.lower() for column in relation.columns if (table, column.name.lower()) in self.unique]
         twice = any(row[name] == other[name] for name in alone for other in held)
-        if twice or len(held) >= MAX_ROWS or (not relation.repeats and row in held):
+        if twice or len(held) >= self.most or (not relation.repeats and row in held):
             return
         held.append(row)
         for name, value in row.items():
             if value is not None and (table, name) in self.joined:
-                self.used.setdefault(self.domains.of((table, name)), []).append(value)
+                self.used.setdefault(self.domain[table, name], []).append(value)
 
-    def _random(self, place: Place, column: Column) -> Value:
-        if self._unique(place):
+    def _random(self, place: Place) -> Value:
+        if place in self.unique:
             return self._source(place).fresh()
-        if self._nullable(place, column) and self.rng.random() < 0.25:
+        if place in self.nullable and self.rng.random() < 0.25:
             return None
-        used = self.used.get(self.domains.of(place), [])
+        used = self.used.get(self.domain[place], [])
         if used and self.rng.random() < 0.7:
             return self.rng.choice(used)
         return self._draw(place)
 
     def _draw(self, place: Place) -> Value:
         """A value that something is compared with, or any other."""
-        near = fitting(self.columns[place], [v for v in self.near.get(place, []) if v is not None])
+        near = self.near.get(place)
         if near and self.rng.random() < 0.4:
             return self.rng.choice(near)
         return self._source(place).drawn()
 
     def _source(self, place: Place) -> Source:
         """Where values come from: for columns that refer to each other the same place."""
-        first = self.domains.of(place)
+        first = self.domain[place]
         if first not in self.sources:
-            members = [other for other in self.columns if self.domains.of(other) == first]
-            best = max(members, key=lambda other: len(self.columns[other].values))
+            best = max(self.members[first], key=lambda other: len(self.columns[other].values))
             self.sources[first] = Source(self.columns[best], self.rng, self.tight)
         return self.sources[first]
 
-    def _unique(self, place: Place) -> bool:
-        column = self.columns[place]
-        return column.unique or (column.entity and place in self.joined)
-
-    def _nullable(self, place: Place, column: Column) -> bool:
+    def _may_be_null(self, place: Place, column: Column) -> bool:
         if any(place in m.nulls for m in self.said):
             return True
         if column.nullable is None:
@@ -261,7 +264,7 @@ class _Filler:
         """Rows in the order of a key of whole numbers, as they are where rows are added one by one."""
         for column in relation.columns:
             name = column.name.lower()
-            if self._unique((relation.name.lower(), name)) and all(isinstance(row[name], int) for row in held):
+            if (relation.name.lower(), name) in self.unique and all(isinstance(row[name], int) for row in held):
                 held.sort(key=lambda row: row[name])  # type: ignore[arg-type, return-value]
                 return
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from .conditions import Value
 from .database import Column
@@ -14,6 +15,7 @@ DATES = ("1839-06-15", "1999-12-31", "2001-01-01", "2001-02-28", "2010-07-04", "
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
+@lru_cache(1024)
 def affinity(declared: str) -> str:
     """What SQLite makes of a declared type (sqlite.org/datatype3.html, 3.1)."""
     declared = declared.upper()
