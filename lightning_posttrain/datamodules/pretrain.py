@@ -16,7 +16,7 @@ from ..mixing.tree import Leaf, check_leaves, flatten_mix, flatten_sources
 from ..models.chinchilla import Plan
 from ..records.shards import shard_files
 from ..types import Example, UserError
-from .examples import NEVER_SHARED
+from .examples import NEVER_SHARED, check_files
 
 
 class PretrainDataModule(L.LightningDataModule):
@@ -67,6 +67,7 @@ class PretrainDataModule(L.LightningDataModule):
         self.mixture: Mixture[Example] | None = None
         self.val_set: Mixture[Example] | None = None
         self.blocks_per_step = 0
+        self.files: dict[str, tuple[str, str]] = {}
 
     def prepare_data(self) -> None:
         """Tokenise on one rank of each machine, while the others wait; they find it in the cache."""
@@ -105,6 +106,9 @@ class PretrainDataModule(L.LightningDataModule):
             leaves = {name: leaf for name, leaf in leaves.items() if leaf.weight > 0}
         step = self._step_tokens(plan)
         blocks = {name: self._blocks(sources[name], tokenizer) for name in leaves or sources}
+        self.files = {
+            f"sources.{name}": (", ".join(sources[name]), found.fingerprint) for name, found in blocks.items()
+        }
         if leaves is None:
             total = sum(map(len, blocks.values()))
             leaves = {name: Leaf(len(found) / total, 1.0) for name, found in blocks.items()}
@@ -167,6 +171,13 @@ class PretrainDataModule(L.LightningDataModule):
             self.seed,
             unit=("tokens", self.sequence_length),
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which sources were trained on, for the checkpoint."""
+        return {"files": {option: list(found) for option, found in self.files.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        check_files(state_dict, self.files, self.trainer)
 
     def fingerprints(self) -> dict[str, str]:
         """Content hashes of what is trained and validated on, for run.json."""

@@ -17,11 +17,11 @@ from ..batching.sources import split
 from ..batching.tree import MIN_SHARED
 from ..progress import metered
 from ..records.policy import RowReport
-from ..records.sources import count_rows, read_rows, rows_where
+from ..records.sources import count_rows, fingerprint, read_rows, rows_where
 from ..tasks.base import Task
 from ..text.render import Renderer
 from ..types import UserError
-from .examples import NEVER_SHARED, MixPart, check_mix, first_rows, mixture_of
+from .examples import NEVER_SHARED, MixPart, check_files, check_mix, first_rows, mixture_of
 
 
 class PromptDataModule(L.LightningDataModule):
@@ -75,6 +75,7 @@ class PromptDataModule(L.LightningDataModule):
         self.max_prompt_tokens, self.max_prompt_quantile = max_prompt_tokens, max_prompt_quantile
         self.shuffle, self.share_prefixes, self.seed = shuffle, share_prefixes, seed
         self.train_set: Source[Prompt] | None = None
+        self.files: dict[str, tuple[str, str]] = {}
 
     def setup(self, stage: str) -> None:
         """Render the prompts with the module's renderer (the Trainer calls this)."""
@@ -106,6 +107,8 @@ class PromptDataModule(L.LightningDataModule):
             )
         self.train_set = split(everything, 0, self.max_examples, self.seed)[0]
         _check_room(self.train_set, renderer.positions, answer_tokens)
+        paths = {"path": self.path} if self.mix is None else {f"mix[{i}].path": p.path for i, p in enumerate(self.mix)}
+        self.files = {option: (path, fingerprint(path)) for option, path in paths.items() if path is not None}
 
     def _prompts(
         self,
@@ -139,6 +142,13 @@ class PromptDataModule(L.LightningDataModule):
         if not kept:
             raise UserError(f"{path}: every prompt has more than {most} tokens; raise max_prompt_tokens")
         return kept
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which files were trained on, for the checkpoint."""
+        return {"files": {option: list(found) for option, found in self.files.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        check_files(state_dict, self.files, self.trainer)
 
     def fingerprints(self) -> dict[str, str]:
         """Content hash of the prompts, for run.json."""

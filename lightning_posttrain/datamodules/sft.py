@@ -10,6 +10,7 @@ from typing import Any
 
 from ..batching.sources import PromptWeighted
 from ..records.adapters import conversation
+from ..records.canonical import canonical
 from ..records.sources import read_rows
 from ..tasks.base import Task
 from ..text.render import Renderer
@@ -105,7 +106,7 @@ class SFTDataModule(ExampleDataModule):
 
     @property
     def row_key(self) -> str:
-        return "None" if self.task is None else f"{type(self.task).__qualname__} {vars(self.task)}"
+        return canonical(self.task)
 
     def prepare(self, renderer: Renderer) -> None:
         if self.train_set is None and self.traces_file is not None:
@@ -115,6 +116,10 @@ class SFTDataModule(ExampleDataModule):
         super().prepare(renderer)
         if fresh and self.prompt_weight and self.train_set is not None:
             self.train_set = PromptWeighted(self.train_set, self.prompt_weight)
+
+    @property
+    def train_option(self) -> str:
+        return "path" if self.traces_file is None else "traces_file"
 
     @property
     def train_path(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from ..ops.sharding import set_gradient_sync
 from ..types import StepBatch
+from .strategies import sync_only_if
 
 if TYPE_CHECKING:
     from .base import PolicyModule
@@ -27,7 +27,7 @@ def backward(module: PolicyModule, batch: StepBatch, engine: Any) -> dict[str, T
     for i, micro in enumerate(batch.micros):
         last = i == len(batch.micros) - 1
         set_gradient_sync(module.model, engine, last)
-        with _sync_only_if(last, module.trainer):
+        with sync_only_if(last, module.trainer):
             loss, extra = module.micro_loss(micro, batch)
             if micro.idle:
                 loss, extra = loss * 0.0, {name: torch.zeros_like(value) for name, value in extra.items()}
@@ -37,9 +37,3 @@ def backward(module: PolicyModule, batch: StepBatch, engine: Any) -> dict[str, T
     if world > 1:
         sums = {name: module.trainer.strategy.reduce(value, reduce_op="sum") for name, value in sums.items()}
     return sums
-
-
-def _sync_only_if(last: bool, trainer: Any) -> AbstractContextManager[Any]:
-    """Gradients are reduced once per step, with the last micro-batch."""
-    block = getattr(trainer.strategy, "block_backward_sync", None)
-    return nullcontext() if last or block is None or trainer.world_size == 1 else block()

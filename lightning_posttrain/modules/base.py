@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
@@ -35,7 +35,7 @@ from ..types import Completion, MicroBatch, Record, StepBatch
 from .backward import backward
 from .building import BuildsPolicy
 from .finite import check_finite, check_first_gradient
-from .optim import OptimizerSpec, ScheduleSpec, build_optimizer, schedule_factor
+from .optim import OptimizerSpec, ScheduleSpec, build_optimizer, check_numbers, schedule_factor
 from .resume import check_identity, check_parameters
 from .skip_step import SkipStep
 from .strategies import deepspeed_engine, has_own_masters, set_up_strategy
@@ -75,6 +75,7 @@ class PolicyModule(BuildsPolicy):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        check_numbers(optimizer)
         self.automatic_optimization = False
         self.pretrained, self.architecture, self.lora, self.load = pretrained, architecture, lora, load
         self.optimizer_spec, self.schedule_spec = optimizer, schedule
@@ -86,6 +87,7 @@ class PolicyModule(BuildsPolicy):
         self.updated: Sequence[StepBatch] = []
         self.phase_seconds: dict[str, float] = {}
         self._loader_state: dict[str, Any] | None = None
+        self.check_resume: Callable[[dict[str, Any]], None] | None = None
 
     answers_are = "generated"
     """Where `answers` come from, for records of evaluations."""
@@ -254,6 +256,8 @@ class PolicyModule(BuildsPolicy):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse what would be ignored or would mean something else, and remember where the loader stood."""
         fitting = self._trainer is not None and self._trainer.state.fn == "fit"
+        if fitting and self.check_resume is not None:
+            self.check_resume(checkpoint)
         check_identity(checkpoint.get("identity", {}), self._identity, fitting)
         self._loader_state = checkpoint.get("step_loader")
         if self.skip_step is not None and "skip_step" in checkpoint:

@@ -28,6 +28,11 @@ from ..ops.sharding import whole_parameters
 from ..types import MicroBatch, StepBatch, UserError
 from .base import PolicyModule
 
+STATISTICS = (
+    *("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies"),
+    *("logps/chosen", "logps/rejected", "tokens/chosen", "tokens/rejected"),
+)
+"""What is logged of the pairs, as means."""
 PLAIN = (1.0, 0, 1.0, 0.0)
 """The distribution that is compared: temperature 1, nothing cut off."""
 
@@ -70,6 +75,11 @@ class DPOModule(PolicyModule):
         self.cached = self.moved = False
         self.coupled: dict[int, StepGradient] = {}
         self.val_sums: dict[str, Tensor] = {}
+
+    @property
+    def validated(self) -> tuple[str, ...]:
+        """What validations log, after ``val/``."""
+        return ("loss", *STATISTICS, *(("wpo_weight",) if self.loss.weighted else ()))
 
     def build(self, dtype: torch.dtype = torch.float32) -> None:
         super().build(dtype)
@@ -192,16 +202,11 @@ class DPOModule(PolicyModule):
     def statistics(self, pairs: Pairs, weights: Tensor | None) -> dict[str, Tensor]:
         """Sums over the pairs of what is logged as means: rewards (beta times what is compared), log-probs, lengths."""
         rewards = self.loss.rewards(pairs)
-        values = {
-            "rewards/chosen": rewards.chosen,
-            "rewards/rejected": rewards.rejected,
-            "rewards/margins": rewards.margin,
-            "rewards/accuracies": (rewards.margin > 0).float(),
-            "logps/chosen": pairs.chosen,
-            "logps/rejected": pairs.rejected,
-            "tokens/chosen": pairs.chosen_tokens,
-            "tokens/rejected": pairs.rejected_tokens,
-        }
+        found = (
+            *(rewards.chosen, rewards.rejected, rewards.margin, (rewards.margin > 0).float()),
+            *(pairs.chosen, pairs.rejected, pairs.chosen_tokens, pairs.rejected_tokens),
+        )
+        values = dict(zip(STATISTICS, found, strict=True))
         if weights is not None:
             values["wpo_weight"] = weights
         return {name: value.sum(dtype=torch.float64) for name, value in values.items()}

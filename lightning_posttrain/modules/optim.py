@@ -66,6 +66,26 @@ class ScheduleSpec:
     """Where the periods of ``wsds`` end, as rising shares of the run; empty = the plan's, in pretraining."""
 
 
+def check_numbers(spec: OptimizerSpec) -> None:
+    """Refuse numbers that no optimizer takes.
+
+    Raises:
+        UserError: names the option.
+    """
+    betas = () if spec.betas is None else spec.betas
+    rules: dict[str, tuple[Any, bool, str]] = {
+        "lr": (spec.lr, spec.lr is None or 0 < spec.lr < math.inf, "a positive number"),
+        "betas": (list(betas), all(0 <= beta < 1 for beta in betas), "two numbers from 0 to below 1"),
+        "eps": (spec.eps, 0 <= spec.eps < math.inf, "0 or a positive number"),
+        "weight_decay": (spec.weight_decay, 0 <= spec.weight_decay < math.inf, "0 or a positive number"),
+        "skip_sigma": (spec.skip_sigma, spec.skip_sigma is None or spec.skip_sigma > 0, "a positive number, or null"),
+        "muon_lr": (spec.muon_lr, 0 < spec.muon_lr < math.inf, "a positive number"),
+    }
+    for name, (value, right, remedy) in rules.items():
+        if not right:
+            raise UserError(f"model.optimizer.{name}={value}: give {remedy}")
+
+
 def build_optimizer(model: nn.Module, spec: OptimizerSpec, masters: bool = True) -> Optimizer:
     """The optimizer over ``model``'s trainable parameters.
 
@@ -81,8 +101,7 @@ def build_optimizer(model: nn.Module, spec: OptimizerSpec, masters: bool = True)
         raise UserError(
             "optimizer: lr and betas may be null in pretraining with a plan only (model.chinchilla); set them"
         )
-    if not spec.lr > 0 or spec.weight_decay < 0:
-        raise UserError(f"optimizer: need lr > 0 and weight_decay >= 0, got {spec.lr} and {spec.weight_decay}")
+    check_numbers(spec)
     trained = [p for p in model.parameters() if p.requires_grad]
     if not trained:
         raise UserError("the model has no trainable parameter")

@@ -7,6 +7,7 @@ another optimizer are left to their users.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ..types import UserError
@@ -63,3 +64,9 @@ def data_mesh(mesh: Any) -> Any:
             "data_parallel_size to the number of devices"
         )
     return mesh["data_parallel"]
+
+
+def sync_only_if(last: bool, trainer: Any) -> AbstractContextManager[Any]:
+    """Gradients are reduced once per step, with the last micro-batch."""
+    block = getattr(trainer.strategy, "block_backward_sync", None)
+    return nullcontext() if last or block is None or trainer.world_size == 1 else block()

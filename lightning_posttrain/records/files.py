@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import shutil
@@ -12,6 +13,28 @@ from pathlib import Path
 from typing import Any
 
 from ..types import UserError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a disk says that has no room."""
+DENIED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO)
+"""What it says where nothing can be written."""
+
+
+def cannot_write(place: Path, error: OSError) -> UserError:
+    """What to say of a folder or file that cannot be written, and what to do."""
+    full = error.errno in FULL or "requested and" in str(error)  # numpy's words for a write that was cut short
+    remedy = "free the disk, or choose another folder" if full else "choose another folder"
+    reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    return UserError(f"cannot write in {place}: {reason}; {remedy}")
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Within, a disk that is full, read-only or not ours is a `UserError` that names ``place``."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(place, error) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -26,7 +49,7 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
         temporary.replace(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error}); make room, or name another place") from error
+        raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -57,7 +80,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         if not folder.is_dir() or not _exchange(temporary, folder):
             _move(temporary, folder)
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error}); free the disk or name another folder") from error
+        raise cannot_write(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -130,6 +130,7 @@ def tokenise(
     num_workers: int = 0,
     policy: RowPolicy | None = None,
     progress: Callable[[int], None] | None = None,
+    origin: str = "",
 ) -> TokenisedDataset:
     """The examples of ``rows``, from the cache if this ``key`` was tokenised before (rows are then not read).
 
@@ -141,21 +142,22 @@ def tokenise(
         num_workers: processes that tokenise; 0 does it in this one. The result is the same.
         policy: what happens to bad rows, by default an error; also gets the counts back when the cache is used.
         progress: called with the number of rows done since the last call.
+        origin: where the rows are; those of a copy are tokenised again, as they name it, but have one fingerprint.
 
     Raises:
         UserError: a bad row under a refusing policy, two rows with the same id, or no usable row.
     """
     policy = policy or _Refuse()
     fingerprint = hashlib.sha256(json.dumps([FORMAT, key]).encode()).hexdigest()
-    folder = Path(cache_dir) / fingerprint[:32]
+    folder = Path(cache_dir) / hashlib.sha256(f"{fingerprint} {origin}".encode()).hexdigest()[:32]
     if folder.is_dir():
         dataset = TokenisedDataset(folder)
         policy.load_state_dict(dataset.report)
         return dataset
     _sweep(folder.parent)
     temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
-    temporary.mkdir(parents=True)
     try:
+        temporary.mkdir(parents=True)
         _write(temporary, fingerprint, rows, make_example, num_workers, policy, progress)
         temporary.replace(folder)
     except OSError:
@@ -202,7 +204,7 @@ def _write(
             if progress is not None:
                 progress(batch.num_rows + len(errors))
     if not batches:
-        raise UserError(f"no row is usable: {policy.state_dict() or 'there are none'}. Check the data.")
+        raise UserError(f"no row is usable: {policy or 'there are none'}. Check the data.")
     np.save(folder / "lengths.npy", np.concatenate(lengths))
     meta = {"fingerprint": fingerprint, "batches": batches, "report": policy.state_dict(), "notes": notes}
     (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")

@@ -28,8 +28,11 @@ def overlong_row(origin: str, length: int, limits: Mapping[str, int | None], dro
     passed = {name: limit for name, limit in limits.items() if limit is not None and length > limit}
     if not passed:
         return None
-    remedy = "Shorten the row" if POSITIONS in passed else "Raise max_length, shorten the row"
+    remedies = [] if POSITIONS in passed else ["raise max_length"]
+    remedies += ["shorten the row"] if POSITIONS in passed or not drop else []
+    remedies += [] if drop else ["set `overlong: drop`"]
+    remedy = " or ".join([", ".join(remedies[:-1]), remedies[-1]] if remedies[1:] else remedies).capitalize()
     above = " and ".join(f"{name} {limit}" for name, limit in passed.items())
-    found = OverlongRow(f"{origin}: the row has {length} tokens, above {above}. {remedy}, or set `overlong: drop`.")
+    found = OverlongRow(f"{origin}: the row has {length} tokens, above {above}. {remedy}.")
     found.drop = drop
     return found

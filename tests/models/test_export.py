@@ -191,7 +191,7 @@ def test_a_folder_that_is_there_stays_there_while_it_is_replaced(atomic, tmp_pat
 
 def test_a_place_that_cannot_be_written_is_a_user_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"), whole_folder(tmp_path / "file" / "model"):
+    with pytest.raises(UserError, match="cannot write in"), whole_folder(tmp_path / "file" / "model"):
         pass
 
 
