@@ -33,7 +33,7 @@ class InitialValidation(L.Callback):
         for name in set(trainer.callback_metrics) - before:
             del trainer.callback_metrics[name]
 
-    def on_validation_batch_end(self, trainer: L.Trainer, *_: Any) -> None:  # type: ignore[override]
+    def on_validation_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Let a signal end the run: until the first step, nothing else looks for one."""
         loaders = CombinedLoader(trainer.val_dataloaders).flattened
         if self._running and all(isinstance(loader, EpochLoader) for loader in loaders):  # as many batches on all ranks
