@@ -261,6 +261,20 @@ def test_the_originals_splits_are_in_file_order(tmp_path):
     assert counts(tmp_path / "tatqa") == {"train": 139, "val": 100, "test": 239}
 
 
+@pytest.mark.parametrize(
+    ("split", "file", "rows"), [("seed", "dev", 239), ("seed_v1", "dev", 239), ("official", "test_gold", 300)]
+)
+def test_the_test_part_of_tatqa_needs_its_own_file_alone(tmp_path, split, file, rows):
+    source = tatqa(tmp_path / "t", (file,))
+    words = ["--source", source, "--output_dir", tmp_path, "--split", split]
+    assert run("tatqa", *words) == 2
+    assert run("tatqa", *words, "--test_only", "true") == 0
+    assert counts(tmp_path / "tatqa") == {"test": rows}
+    tatqa(source, ("train", "dev", "test_gold"))
+    assert run("tatqa", "--source", source, "--output_dir", tmp_path / "whole", "--split", split) == 0
+    assert rows_of(tmp_path / "whole" / "tatqa", "test") == rows_of(tmp_path / "tatqa", "test")
+
+
 def test_all_four(tmp_path, capsys):
     makers = {"banking77": banking77, "pubmedqa": pubmedqa, "tatqa": tatqa, "text2sql": text2sql}
     for name, make in makers.items():
@@ -369,6 +383,7 @@ def no_test_file(folder):
         ("pubmedqa", lambda folder: pubmedqa(folder, 10), {}, "would be empty"),
         ("tatqa", lambda folder: tatqa(folder, ("dev",)), {"split": "seed"}, r"lacks tatqa_dataset_train\.json"),
         ("tatqa", tatqa, {"split": "official"}, r"lacks tatqa_dataset_test_gold\.json"),
+        ("tatqa", tatqa, {"test_only": True}, "test_only=True: a drawn split needs all rows"),
         ("nl2sql", banking77, {}, r"no NAME-schema\.csv"),
         ("nl2sql", text2sql, {"only": ["atis"]}, "only=atis: .* has books, towns"),
         ("news", banking77, {}, "no enterprise task 'news'; tasks: banking77"),

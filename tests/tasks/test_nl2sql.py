@@ -17,6 +17,7 @@ from lightning_posttrain.tasks.nl2sql.edit import edit_distance, normal_compat
 from lightning_posttrain.tasks.nl2sql.query import find_query, find_query_compat, normal, parses
 from lightning_posttrain.tasks.nl2sql.results import expected, same_rows, sorting
 from lightning_posttrain.types import Completion, UserError
+from tests.conftest import HANGS
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "text2sql"
 SCHEMA = {"city": [["name", "text"], ["state", "text"], ["population", "int"]], "state": [["name", "text"]]}
@@ -52,7 +53,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def task(folder):
-    made = NL2SQL(databases=str(folder), sandbox=SandboxSpec(workers=1))
+    made = NL2SQL(databases=str(folder), sandbox=SandboxSpec(workers=1, wall_seconds=HANGS))
     yield made
     made.close()
 
@@ -395,7 +396,7 @@ def test_strict_verdicts(task):
 
 
 def test_compat_verdicts(folder):
-    task = NL2SQL(rules="compat", databases=str(folder), sandbox=SandboxSpec(workers=1))
+    task = NL2SQL(rules="compat", databases=str(folder), sandbox=SandboxSpec(workers=1, wall_seconds=HANGS))
     record = task.record(ROW, "f:1")
     texts = {
         block(GOLD.upper()): (1, 0),  # literals are lowered for the text, not for the database
@@ -412,7 +413,7 @@ def test_compat_verdicts(folder):
 
 
 def test_without_a_database_fillings_judge():
-    task = NL2SQL(sandbox=SandboxSpec(workers=1))
+    task = NL2SQL(sandbox=SandboxSpec(workers=1, wall_seconds=HANGS))
     record = task.record(ROW, "f:1")
     texts = (
         GOLD,
@@ -450,7 +451,7 @@ def test_without_a_schema_that_makes_tables_nothing_is_run(schema):
 
 def test_a_row_may_name_its_database(tmp_path):
     write_database(tmp_path / "databases" / "towns.sqlite")
-    task = NL2SQL(sandbox=SandboxSpec(workers=1))
+    task = NL2SQL(sandbox=SandboxSpec(workers=1, wall_seconds=HANGS))
     rows = tmp_path / "test.jsonl"
     record = task.record({**ROW, "database": "databases/towns.sqlite"}, f"{rows}:1")
     assert task.score(record, answer(GOLD)).values["execution_match"] == 1
@@ -535,7 +536,7 @@ def test_any_text_is_scored(task, text):
 
 
 def test_sets_of_rows_hold_numbers_however_they_are_written(folder):
-    task = NL2SQL(rules="compat", databases=str(folder), sandbox=SandboxSpec(workers=1))
+    task = NL2SQL(rules="compat", databases=str(folder), sandbox=SandboxSpec(workers=1, wall_seconds=HANGS))
     record = task.record({**ROW, "sql": "SELECT population * 1.5 FROM city WHERE name = 'austin'"}, "f:1")
     texts = {"SELECT 4.5": 1, "SELECT 9 / 2.0": 1, "SELECT CAST(4.5 AS REAL)": 1, "SELECT '4.5'": 0, "SELECT 4.5, 1": 0}
     scores = task.score_all([(record, answer(block(text))) for text in texts])

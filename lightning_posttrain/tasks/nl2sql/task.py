@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from ...sandbox import Job, Outcome, Sandbox, SandboxSpec
 from ...types import Completion, Message, Record, UserError
+from ..answers import final_answer
 from ..base import Score, Task
 from ..enterprise.labels import Rules, check_rules, text_of
-from ..inis.score import final_answer
 from .database import Shape, create_table, read_database, shape_of
 from .edit import edit_distance, normal_compat
 from .judge import Judge
@@ -66,8 +66,10 @@ class NL2SQL(Task):
 
     Args:
         rules: ``strict``, or ``compat``: the query is the first block's, texts are compared in small letters, literals
-            included, and results as sets of rows on the row's database alone.
-        target: a query to learn stands in a ``block``, as the prompt asks, or ``bare``, as in the original.
+            included, and results as sets of rows on the row's database alone; the prompt asks for the block after the
+            question, as the original.
+        target: a query to learn stands in a ``block``, as the prompt asks, or ``bare``; null = ``block``, or the
+            original's ``bare`` by ``compat``.
         databases: folder of SQLite files called after the rows' ``db_id`` (``ID.sqlite`` or ``ID/ID.sqlite``); null =
             the rows' ``database``, relative to their file. Rows without either are judged on fillings of their schema.
         sandbox: how queries are run; null = the defaults of `SandboxSpec`. Workers start at the first need.
@@ -79,14 +81,15 @@ class NL2SQL(Task):
     def __init__(
         self,
         rules: Rules = "strict",
-        target: Literal["block", "bare"] = "block",
+        target: Literal["block", "bare"] | None = None,
         databases: str | None = None,
         sandbox: SandboxSpec | None = None,
     ) -> None:
         check_rules(self.name, rules)
         if databases is not None and not Path(databases).is_dir():
             raise UserError(f"{self.name}: databases={databases} is no folder; give one of SQLite files, or null")
-        self.rules, self.target, self.databases, self.sandbox = rules, target, databases, Sandbox(sandbox)
+        self.rules, self.target = rules, target or ("block" if rules == "strict" else "bare")
+        self.databases, self.sandbox = databases, Sandbox(sandbox)
 
     def record(self, row: Mapping[str, Any], origin: str) -> Record:
         """A row as `prepare nl2sql` writes it.
@@ -108,10 +111,9 @@ class NL2SQL(Task):
         columns = frozenset(column.lower() for held in schema.values() for column, _ in held)
         shape = read_database(path).shape if path else shape_of(schema)
         problem = Problem(tuple(q.strip() for q in queries), columns, shape, path)
-        prompt = (
-            "You are an expert in SQL. Write one SQL query (SQLite) that answers the question about the database. "
-            f"Give the query in a ```sql block.\n\n{asked}"
-        )
+        expert = "You are an expert in SQL. Write one SQL query (SQLite) that answers the question about the database."
+        block = "Give the query in a ```sql block."
+        prompt = f"{expert} {block}\n\n{asked}" if self.rules == "strict" else f"{expert}\n\n{asked}\n\n{block}"
         gold = problem.queries[0]
         answer = f"```sql\n{gold}\n```" if self.target == "block" else gold
         meta = {"problem": problem, "db_id": row.get("db_id")}
