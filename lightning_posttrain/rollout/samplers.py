@@ -32,7 +32,7 @@ class Sampler(ABC):
         seed: int,
         step: int,
         keys: Sequence[int | str],
-        origins: Sequence[str],
+        origins: Sequence[str] | None = None,
     ) -> list[list[Completion]]:
         """``[prompt][sample]``; arguments as in `sampler.generate`."""
 
@@ -88,7 +88,7 @@ class ContinuousBatchingSampler(Sampler):
         seed: int,
         step: int,
         keys: Sequence[int | str],
-        origins: Sequence[str],
+        origins: Sequence[str] | None = None,
     ) -> list[list[Completion]]:
         """Arguments as in `sampler.generate`; ``keys`` is not used.
 
