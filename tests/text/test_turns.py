@@ -118,7 +118,7 @@ def test_an_answer_without_thoughts_is_trained_as_a_finished_turn_and_said_to_be
 
 def test_thoughts_that_begin_otherwise_than_the_prompt_opened_them():
     renderer = renderer_for(chat_template="tags")
-    with pytest.raises(UserError, match="message 1 does not continue its generation prompt.*Begin the answer as"):
+    with pytest.raises(UserError, match=r"message 1 does not continue its generation prompt.*Begin the answer as"):
         renderer.sequences(talk("q", "<think>so</think>a"))
     assert runs(renderer, talk("q", "<start_working_out>so")) == [["so<|im_end|>"]]
 
