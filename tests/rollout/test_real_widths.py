@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lightning_posttrain.ops.attention import AttentionOptions
-from lightning_posttrain.rollout import few_rows
 from lightning_posttrain.rollout.kv_store import grouped_attention
 from lightning_posttrain.rollout.sampler import SamplingParams, generate
 
@@ -82,8 +81,7 @@ def shapes(draw):
     return heads * size, heads, kv_heads
 
 
-THRESHOLDS = (1, few_rows.FEW_WIDE, few_rows.FEW_TALL)
-ROWS = st.sampled_from(sorted({max(1, n + d) for n in THRESHOLDS for d in (-1, 0, 1)} | {11, 33}))
+ROWS = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 9, 11, 16, 17, 32, 33])
 
 
 @settings(max_examples=40)
