@@ -1,6 +1,8 @@
 """The commands as a user types them: what they write, and what they say when something is wrong."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
