@@ -78,7 +78,7 @@ def find_base(
 
     A base with random weights exists nowhere else, so it is written beside the adapter, in full precision.
     """
-    source = resolve(pretrained)
+    source = resolve(pretrained, load.revision)
     if source is None:
 
         def rebuild(folder: Path) -> None:

@@ -56,7 +56,7 @@ class BuildsPolicy(L.LightningModule):
             spec = replace(spec, source=where.name, revision=where.revision)
         return build_tokenizer(spec)
 
-    @property
+    @cached_property
     def source(self) -> Source | None:
         """Where pretrained weights, their configs and their tokenizer are."""
         return resolve(self.pretrained, self.load.revision)

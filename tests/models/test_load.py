@@ -218,6 +218,15 @@ def test_a_revision_of_a_folder_or_of_random_weights_is_refused(tmp_path):
             resolve(pretrained, "abc")
 
 
+def test_a_gguf_file_is_the_folder_it_is_converted_to(tmp_path, monkeypatch):
+    folder = save(tmp_path / "m")
+    monkeypatch.setattr("lightning_posttrain.models.source.cached_gguf", lambda path: {"a.gguf": folder}[path])
+    assert resolve("a.gguf") == Source(str(folder))
+    module = SFTModule(pretrained="a.gguf")
+    module.build()
+    assert len(module.tokenizer) == 260
+
+
 def test_the_revision_of_an_adapter_is_its_bases(tmp_path):
     config = {"base_model_name_or_path": "org/base", "revision": "of-the-base"}
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
