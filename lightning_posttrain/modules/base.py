@@ -27,6 +27,7 @@ from ..metrics.nll import TokenNLL
 from ..models.load import LoadSpec, LoraSpec, generation_config, load_policy
 from ..ops.logprobs import token_logprobs
 from ..ops.sharding import full, set_gradient_sync, shard
+from ..rollout.linears import Dtype
 from ..rollout.sampler import SamplingParams, generate
 from ..text.render import Renderer
 from ..text.spec import ChatSpec
@@ -262,13 +263,15 @@ class PolicyModule(L.LightningModule):
         seed: int = 0,
         keys: Sequence[int | str] | None = None,
         max_rows: int = 128,
+        dtype: Dtype = "model",
     ) -> list[list[Completion]]:
         """``n`` answers to each record's prompt, ``[record][sample]``; arguments as in `rollout.sampler.generate`.
 
         Drawn as at step 0, whatever the step: differences between evaluations are the policy's.
         """
         prompts = [self.renderer.prompt(record.prompt) for record in records]
-        how = {"n": n, "seed": seed, "keys": keys, "max_rows": max_rows, "origins": [r.origin or r.id for r in records]}
+        how = {"n": n, "seed": seed, "keys": keys, "max_rows": max_rows, "dtype": dtype}
+        how["origins"] = [r.origin or r.id for r in records]
         return generate(self.model, prompts, sampling, self.renderer.stop_ids, self.decode, **how)  # type: ignore[arg-type]
 
     def predict_step(self, batch: list[dict[str, Any]], batch_idx: int) -> list[dict[str, Any]]:
