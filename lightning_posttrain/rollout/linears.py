@@ -129,7 +129,8 @@ def _linear(module: nn.Module) -> bool:
 
 
 def _quantised(module: nn.Module) -> bool:
-    return type(module).__name__ == "Linear4bit"
+    kind = type(module)  # peft's wrapper of one has the same name
+    return kind.__name__ == "Linear4bit" and kind.__module__.startswith("bitsandbytes.")
 
 
 def _dequantised(module: Any) -> Tensor:
