@@ -4,7 +4,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help smollm2 quickstart grpo-demo bamboo-inis olmix-demo enterprise-demo test test-real check format clean
+.PHONY: help smollm2 quickstart grpo-demo bamboo-inis olmix-demo enterprise-demo enterprise-baseline test test-real check format clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -107,6 +107,22 @@ enterprise-demo: .venv/.installed  ## banking77: a small model before and after,
 	  --output $(ENTERPRISE)/collated --overwrite
 
 PYTEST := $(BIN)/python -m pytest -n 2 -m "not real"
+REPORTED := outputs/enterprise/reported
+enterprise-baseline: export ENTERPRISE_DATA := outputs/data/enterprise_reported
+enterprise-baseline: export IFEVAL := $(DATA)/ifeval/input_data.jsonl
+enterprise-baseline: export SIMPLE_SAFETY_TESTS := $(DATA)/safety/SimpleSafetyTests.csv
+enterprise-baseline: export MODEL := $(SMOLLM2)
+enterprise-baseline: .venv/.installed  ## SmolLM2-135M, untrained, as an earlier report evaluated it, beside its figures (minutes, CPU)
+	@test -n "$(DATA)" || { echo "name the folder with banking77, pubmedqa, tatqa, text2sql, ifeval and safety in it: make enterprise-baseline DATA=DIR"; exit 2; }
+	$(BIN)/lightning-posttrain prepare model smollm2 --output_dir $(MODEL)
+	for task in banking77 pubmedqa "tatqa --test_only true"; do $(BIN)/lightning-posttrain prepare $$task \
+	  --source $(DATA) --split seed --output_dir $(ENTERPRISE_DATA) --overwrite true || exit 1; done
+	$(BIN)/lightning-posttrain prepare nl2sql --source $(DATA)/text2sql --only '[geography]' --split official \
+	  --output_dir $(ENTERPRISE_DATA) --overwrite true
+	$(BIN)/lightning-posttrain validate -c configs/enterprise/evaluation/reported.yaml --run.dir $(REPORTED)/run --run.overwrite true
+	$(BIN)/lightning-posttrain collate smollm2=$(REPORTED)/run --reference data/reported/enterprise_smollm2.yaml \
+	  --output $(REPORTED)/beside --overwrite true
+
 test: .venv/.installed  ## the test suite but for test-real (offline, CPU, minutes)
 	$(PYTEST)
 

@@ -7,40 +7,81 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, or 2 after bad input."""
+    """Run one command and return its exit code: 0, 2 after bad input, 130 when it was interrupted."""
     args = list(sys.argv[1:] if argv is None else argv)
-    from .types import UserError
-
-    _quiet()
+    with _left_at_once():
+        from .types import UserError
     try:
-        if args and args[0] in TRAINER_COMMANDS:
-            from .trainer_cli import PosttrainCLI
-
-            PosttrainCLI(args=args)
-            return 0
-        return _other(args)
+        return _main(args)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return _told(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _told("interrupted", 128 + signal.SIGINT)
+    except OSError as error:
+        from .records.files import DENIED, FULL, cannot_write
+
+        if error.errno not in (*FULL, *DENIED):
+            raise
+        return _told(str(cannot_write(Path(error.filename or "this place"), error)), 2)
     except Exception as error:
         from .config_errors import user_error
 
         if (said := user_error(error)) is not None:
-            print(f"error: {said}", file=sys.stderr)
-            return 2
+            return _told(str(said), 2)
         if type(error).__name__ != "MisconfigurationException":  # Lightning's word for bad input
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return _told(" ".join(str(error).split()), 2)
+
+
+def _main(args: list[str]) -> int:
+    _quiet()
+    if not args or args[0] not in TRAINER_COMMANDS:
+        return _other(args)
+    with _left_at_once():
+        from .commands.runs import quiet_loading
+        from .trainer_cli import PosttrainCLI
+    quiet_loading()
+    PosttrainCLI(args=args)
+    return 0
+
+
+def _told(message: str, code: int) -> int:
+    from .env_config import without_secrets
+
+    print(without_secrets(f"error: {message}" if code == 2 else message), file=sys.stderr)
+    return code
+
+
+@contextmanager
+def _left_at_once() -> Iterator[None]:
+    """Within, while libraries are imported, which may swallow an exception, Ctrl-C ends the process on the spot."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, _leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _leave(signum: int, frame: FrameType | None) -> None:
+    os.write(2, b"interrupted\n")
+    os._exit(128 + signum)
 
 
 def _other(args: list[str]) -> int:
@@ -85,18 +126,31 @@ def _overview(commands: dict[str, Any]) -> str:
 
 
 def _quiet() -> None:
-    """Silence notices that are not about the user's run."""
+    """Silence notices that are not about the user's run, and bars that nobody watches."""
+    from .progress import silence_bars
+
+    silence_bars()
     for text in (".*does not have many workers.*", ".*isinstance.treespec.*", ".*LightningCLI's args parameter.*"):
         warnings.filterwarnings("ignore", text)
     warnings.filterwarnings("ignore", category=FutureWarning)
-    for name in ("utilities.rank_zero", "trainer.connectors.checkpoint_connector"):
-        logging.getLogger(f"lightning.pytorch.{name}").addFilter(_about_the_run)
+    names = ("utilities.rank_zero", "trainer.connectors.checkpoint_connector")
+    for name in (*(f"lightning.pytorch.{name}" for name in names), "bitsandbytes.backends.cpu.ops"):
+        logging.getLogger(name).addFilter(_about_the_run)
+
+
+NOT_ABOUT_THE_RUN = (
+    "litlogger",  # an advertisement
+    "`weights_only` was not set",  # on reading checkpoints, said when one is written
+    "TPU available: False",
+    "already configured with model summary callbacks",
+    "Failed to load CPU gemm_4bit_forward",  # a faster kernel for 4-bit weights, said where there are none
+)
 
 
 def _about_the_run(record: logging.LogRecord) -> bool:
-    """Drops an advertisement, and a note on reading checkpoints that appears when one is written."""
+    """Drops notices that are not about the user's run."""
     text = record.getMessage()
-    return "litlogger" not in text and "`weights_only` was not set" not in text
+    return not any(part in text for part in NOT_ABOUT_THE_RUN)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ is wrong. Left out: errors of other shapes, which are only put on one line.
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 import sys
 import traceback
@@ -15,6 +17,7 @@ from typing import Any, NoReturn, get_type_hints
 
 from jsonargparse import ArgumentParser
 
+from .env_config import without_secrets
 from .types import UserError
 
 _KEY = re.compile(r'Parser key "([^"]+)":')
@@ -33,21 +36,44 @@ _SPOKEN = {
     **{"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "list": "a list"},
     **{"dict": "a mapping", "NoneType": "null"},
 }
+_NESTED = re.compile(r"(?P<option>\w+)=NestedArg\(key='(?P<key>[^']+)'")
+_NEGATIVE = re.compile(r"^-(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^-\.?(inf|nan)$", re.IGNORECASE)
+"""What begins with a dash and is a number: argparse's own pattern knows no exponents."""
 _LONGEST = 600
 
 
 class OneLineParser(ArgumentParser):
     """A parser that says what is wrong in one line and exits with 2, without its usage."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._negative_number_matcher = _NEGATIVE
+
     def _get_option_tuples(self, option_string: str) -> list[Any]:
         """None of the options that a long word may be short for: a shortened key is a misspelt one."""
         return [] if option_string.startswith("--") else super()._get_option_tuples(option_string)
 
+    def parse_args(self, args: Any = None, namespace: Any = None, **how: Any) -> Any:  # type: ignore[override]
+        """jsonargparse hands an option of a class on as text: ``None`` where the user wrote null, in a dict too."""
+        if "defaults" in how and isinstance(args, list):  # from within jsonargparse
+            args = [_as_yaml(arg) for arg in args]
+        return super().parse_args(args, namespace, **how)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:
             super().error(message, ex)
-        print(f"error: {shortened(message)}", file=sys.stderr)
+        print(without_secrets(f"error: {shortened(message)}"), file=sys.stderr)
         self.exit(2)
+
+
+def _as_yaml(argument: str) -> str:
+    """``--option=value`` with a Python null or container written as YAML reads it."""
+    name, equals, text = argument.partition("=")
+    try:
+        value = ast.literal_eval(text)
+        return argument if isinstance(value, str | bytes) else f"{name}{equals}{json.dumps(value)}"
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # a text
+        return argument
 
 
 def shortened(message: str) -> str:
@@ -56,6 +82,8 @@ def shortened(message: str) -> str:
     >>> shortened('Parser key "n":\\n  Expected a <class \\'int\\'>. Got value: abc')
     'n=abc: give a whole number'
     """
+    if nested := _NESTED.search(message):
+        return f"--{nested['option']}.{nested['key']}: there is no such option; give --{nested['option']} one value"
     keys = list(_KEY.finditer(message))
     path = [key[1] for key in keys]
     if unknown := _UNKNOWN.search(message):
@@ -76,7 +104,8 @@ def shortened(message: str) -> str:
         return f"{'.'.join(path)}={named[1]}: no class of this name is known; give a known one, or its import path"
     choices = dict.fromkeys(word.strip("'\" ") for found in _LITERAL.findall(tried) for word in found.split(","))
     if choices:
-        return f"{problem}: give one of {', '.join(choices)}" + (", or a mapping" * ("'dict'" in tried))
+        others = ", or a mapping" * ("'dict'" in tried) + ", or null" * ("'NoneType'" in tried)
+        return f"{problem}: give one of {', '.join(choices)}{others}"
     kinds = dict.fromkeys(_SPOKEN.get(kind, kind.rpartition(".")[2]) for kind in _TYPE.findall(tried))
     return f"{problem}: give {' or '.join(kinds)}" if kinds else f"{problem}: {_flat(tried)}"
 

@@ -33,6 +33,15 @@ _OPEN, _CLOSE = "\ue000", "\ue001"  # private-use characters, which YAML takes a
 _HELD = re.compile(f"{_OPEN}([0-9]+)(q?){_CLOSE}")
 
 
+MOST_VALUES = 100_000
+"""Values that a YAML text may have once its aliases are written out; a configuration has hundreds."""
+MOST_LEVELS = 100
+_SECRET = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
+_SHORTEST = 6
+_secrets: dict[str, str] = {}
+"""Name -> value of the variables a configuration took a secret from."""
+
+
 def load_text(text: str, name: str) -> Any:
     """The value of a YAML text with its references resolved.
 
@@ -67,8 +76,15 @@ def load_file(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); name a YAML file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is no YAML ({' '.join(str(error).split())[:200]}); repair it") from error
+        raise _no_yaml(path, error) from error
     return _extended(value, path, ()) if isinstance(value, dict) else {}
+
+
+def _no_yaml(path: Path | str, error: Exception) -> UserError:
+    where = getattr(error, "problem_mark", None)
+    line = "" if where is None else f"line {where.line + 1}, column {where.column + 1}: "
+    said = getattr(error, "problem", None) or " ".join(str(error).split())[:200]
+    return UserError(f"{path}: is no YAML ({line}{said}); repair it")
 
 
 def _extended(value: dict[str, Any], path: Path, below: tuple[Path, ...]) -> dict[str, Any]:
@@ -86,7 +102,7 @@ def _extended(value: dict[str, Any], path: Path, below: tuple[Path, ...]) -> dic
     except OSError as error:
         raise UserError(f"{path}: {EXTENDS}={given}: {other} cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{other}: is no YAML ({' '.join(str(error).split())[:200]}); repair it") from error
+        raise _no_yaml(other, error) from error
     whole = _extended(base if isinstance(base, dict) else {}, other, (*below, path.resolve()))
     return _merged(whole, {key: part for key, part in value.items() if key != EXTENDS})
 
@@ -97,8 +113,21 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def save_text(value: Any) -> str:
-    """YAML that `load_text` reads as ``value``, whatever texts are in it."""
-    return yaml.safe_dump(_escaped(value), default_flow_style=False, allow_unicode=True, sort_keys=False)
+    """YAML that `load_text` reads as ``value``, whatever texts are in it.
+
+    What came from a variable whose name speaks of a secret (``TOKEN``, ``KEY``, ``PASSWORD``, ...) is written as a
+    reference to it again; values of other variables are written out, so that the file always means the same.
+    """
+    return without_secrets(
+        yaml.safe_dump(_escaped(value), default_flow_style=False, allow_unicode=True, sort_keys=False)
+    )
+
+
+def without_secrets(text: str) -> str:
+    """``text`` with the secrets of this process's configuration replaced by references to their variables."""
+    for name, value in sorted(_secrets.items(), key=lambda item: -len(item[1])):
+        text = text.replace(value, f"${{{name}}}")
+    return text
 
 
 def _resolve(value: Any, found: list[str], name: str, key: str) -> Any:
@@ -125,6 +154,8 @@ def _expand(reference: str, name: str, key: str) -> str:
         raise UserError(f"{where}: write ${{NAME}} or ${{NAME:-default}} in one line, or $${{ for a plain ${{")
     variable, default = match.groups()
     text = os.environ.get(variable) or default
+    if text and _SECRET.search(variable) and len(text) >= _SHORTEST:
+        _secrets[variable] = text
     if text is None:
         raise UserError(f"{where}: {variable} is not set or empty in the environment; set it: export {variable}=...")
     return text
@@ -150,15 +181,50 @@ def _escaped(value: Any) -> Any:
 
 
 def _yaml(text: str) -> Any:
+    """The value of a YAML text that is of a sensible size.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, contains itself, or would be huge or deep once its aliases are written out.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is not None and _values(node, {}, 0) > MOST_VALUES:
+            raise yaml.YAMLError(f"its aliases stand for more than {MOST_VALUES} values")
+    except RecursionError as error:
+        raise yaml.YAMLError(f"more than {MOST_LEVELS} levels within each other") from error
     return get_loader("yaml")(text)
+
+
+def _values(node: yaml.Node, sizes: dict[int, int], level: int) -> int:
+    """How many values ``node`` holds with its aliases written out; ``sizes``: of the nodes that are known, 0 = open."""
+    if id(node) in sizes:
+        if not sizes[id(node)]:
+            raise yaml.YAMLError("an alias stands within what it stands for")
+        return sizes[id(node)]
+    if level > MOST_LEVELS:
+        raise yaml.YAMLError(f"more than {MOST_LEVELS} levels within each other")
+    sizes[id(node)] = 0
+    parts: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        parts = [part for pair in node.value for part in pair]
+    elif isinstance(node, yaml.SequenceNode):
+        parts = node.value
+    sizes[id(node)] = 1 + sum(_values(part, sizes, level + 1) for part in parts)
+    return sizes[id(node)]
 
 
 def _load(stream: str, path: str = "") -> Any:
     """jsonargparse's: ``path`` is the name of a file, and empty for anything from the command line."""
     if not path:
         return _yaml(stream)
-    value = load_text(stream, path)
-    return _extended(value, Path(path), ()) if isinstance(value, dict) else value
+    try:
+        value = load_text(stream, path)
+    except yaml.YAMLError as error:
+        raise _no_yaml(path, error) from error
+    if not isinstance(value, dict):
+        kind = "nothing" if value is None else f"a {type(value).__name__}"
+        raise UserError(f"{path}: holds {kind} and no mapping of options; write `option: value` lines")
+    return _extended(value, Path(path), ())
 
 
 set_loader(MODE, _load, (yaml.YAMLError,))

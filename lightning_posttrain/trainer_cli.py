@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -16,7 +16,7 @@ from .batching.corpus import is_shards, text_files
 
 # Imported so that configs can name their classes without the full path.
 from .callbacks.bpb import BPBEval  # noqa: F401
-from .callbacks.checkpoint import Checkpoints, RunLock, find_resume
+from .callbacks.checkpoint import Checkpoints, find_resume
 from .callbacks.collapse_guard import CollapseGuard  # noqa: F401
 from .callbacks.control_gate import ControlGate  # noqa: F401
 from .callbacks.export import ModelExport
@@ -25,9 +25,12 @@ from .callbacks.initial_validation import InitialValidation
 from .callbacks.lm_eval import LMEval  # noqa: F401
 from .callbacks.predictions import PredictionWriter
 from .callbacks.progress import ProgressBar, progress
+from .callbacks.run_directory import RunDirectory, free_directory
 from .callbacks.run_files import RunFiles
+from .callbacks.signals import Signals
+from .callbacks.summary import PolicySummary
 from .callbacks.throughput import Throughput
-from .config_errors import OneLineParser, refuse_null_groups
+from .config_errors import OneLineParser, refuse_null_groups, user_error
 from .datamodules.evaluation import EvalDataModule  # noqa: F401
 from .datamodules.preferences import PreferenceDataModule  # noqa: F401
 from .datamodules.pretrain import PretrainDataModule  # noqa: F401
@@ -42,7 +45,7 @@ from .modules.grpo import GRPOModule  # noqa: F401
 from .modules.pretrain import PretrainModule  # noqa: F401
 from .modules.server import ServerAnswers  # noqa: F401
 from .modules.sft import SFTModule  # noqa: F401
-from .records.files import read_json
+from .modules.trainer_checks import CONFIGURED, blamed, raised_here
 from .rollout.samplers import ContinuousBatchingSampler, KVCacheSampler  # noqa: F401
 from .tasks import gsm8k_rewards, registry  # noqa: F401
 from .types import UserError
@@ -50,12 +53,6 @@ from .types import UserError
 
 class TrainerParser(OneLineParser, LightningArgumentParser):
     """Lightning's parser, with errors of one line."""
-
-
-EVALUATED = ("eval", "debug", "tensorboard")
-"""Folders that an evaluation writes in its run directory."""
-EMPTY = {"tensorboard", "checkpoints", "run.json", "config.yaml"}
-"""What may be in the directory of a run before there is any result."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,10 @@ class RunSpec:
     resume: bool = False
     """Continue from the newest intact checkpoint in ``dir``, or start if there is none."""
     overwrite: bool = False
-    """Delete an earlier run in ``dir`` first."""
+    """Delete an earlier run in ``dir`` first: what runs write there, and nothing else."""
+    resume_changes: Literal["refuse", "record"] = "refuse"
+    """What happens when a resumed run would compute something else than the part before it: ``refuse``, or ``record``,
+    which goes on and notes in run.json what changed, and at which step."""
 
 
 class PosttrainCLI(LightningCLI):
@@ -79,28 +79,43 @@ class PosttrainCLI(LightningCLI):
     """
 
     def __init__(self, args: list[str], run: bool = True) -> None:
-        self.runs, self._made = run, False
+        self.runs = run
+        self._directory: RunDirectory | None = None
+        failed = True
         try:
-            super().__init__(
-                PolicyModule,
-                L.LightningDataModule,
-                subclass_mode_model=True,
-                subclass_mode_data=True,
-                save_config_callback=None,
-                seed_everything_default=0,
-                trainer_defaults={"num_sanity_val_steps": 0, "log_every_n_steps": 10},
-                args=args,
-                run=run,
-                parser_class=TrainerParser,
-                parser_kwargs={"allow_abbrev": False, "parser_mode": env_config.MODE},  # shortened = misspelt
-            )
-        except UserError:
-            self._leave_nothing()
-            raise
+            with Signals(at_once=True) if run else nullcontext():
+                super().__init__(
+                    PolicyModule,
+                    L.LightningDataModule,
+                    subclass_mode_model=True,
+                    subclass_mode_data=True,
+                    save_config_callback=None,
+                    seed_everything_default=0,
+                    trainer_defaults={"num_sanity_val_steps": 0, "log_every_n_steps": 10},
+                    args=args,
+                    run=run,
+                    parser_class=TrainerParser,
+                    parser_kwargs={"allow_abbrev": False, "parser_mode": env_config.MODE},  # shortened = misspelt
+                )
+            failed = False
+        except CONFIGURED as error:  # before the first step: of a library that was set up with what it does not take
+            if self._trained or not hasattr(self, "config") or user_error(error) or raised_here(error):
+                raise
+            raise blamed(error, self.settings) from error
+        finally:
+            self._release(failed)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_class_arguments(RunSpec, "run")
         parser.add_lightning_class_args(Checkpoints, "checkpoint")
+
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise UserError(
+                f"seed_everything={self.settings.seed_everything}: {error}; give 0 to 4294967295"
+            ) from error
 
     @property
     def settings(self) -> Any:
@@ -114,67 +129,34 @@ class PosttrainCLI(LightningCLI):
         corpus_from_data(config)
         if not self.runs:
             return
-        self.run_dir = self._claim_run_dir(config)
-        self._made = not self.run_dir.exists()
+        self._directory = self._claimed(config)
+        self.run_dir = self._directory.path
         config.checkpoint.dirpath = str(self.run_dir / "checkpoints")
         config.trainer.default_root_dir = str(self.run_dir)
 
-    def _claim_run_dir(self, config: Any) -> Path:
-        """The directory of this run.
-
-        Raises:
-            UserError: it holds a run and neither resume nor overwrite was asked for, or one of another command.
-        """
+    def _claimed(self, config: Any) -> RunDirectory:
+        """The directory of this run, held until `_release`."""
         run = config.run
-        if run.dir is None:
-            paths = [Path(str(p)) for p in config.config or []]
-            base = Path("outputs") / ("-".join([paths[-1].parent.name, paths[-1].stem]) if paths else "run")
-            if run.resume:
-                raise UserError("run.resume needs the directory to resume: --run.dir outputs/<run>")
-            suffix = "" if self.subcommand == "fit" else f"-{self.subcommand}"
-            base = base.with_name(base.name + suffix)
-            number, found = 2, base
-            while found.exists():
-                number, found = number + 1, base.with_name(f"{base.name}-{number}")
+        if run.dir is not None:
+            found = RunDirectory(Path(run.dir), str(self.subcommand))
+            found.claim(run.resume, run.overwrite)
             return found
-        found = Path(run.dir)
-        held = (found / "run.json").exists() or (found / "checkpoints").exists()
-        if not held or self._cut_short(found) or run.resume:
-            return found
-        if not run.overwrite:
-            raise UserError(
-                f"run.dir={run.dir} already holds a run; continue it with --run.resume true, replace it with "
-                "--run.overwrite true, or choose another --run.dir"
-            )
-        with RunLock(found / "checkpoints"):
-            for entry in found.iterdir():
-                if entry.is_dir() and (self.subcommand == "fit" or entry.name in EVALUATED):
-                    shutil.rmtree(entry)
-                elif entry.name in ("run.json", "config.yaml"):
-                    entry.unlink()
-        return found
+        if run.resume:
+            raise UserError("run.resume needs the directory to resume: --run.dir outputs/<run>")
+        paths = [Path(str(p)) for p in config.config or []]
+        name = "-".join([paths[-1].parent.name, paths[-1].stem]) if paths else "run"
+        suffix = "" if self.subcommand == "fit" else f"-{self.subcommand}"
+        return free_directory(Path("outputs") / f"{name}{suffix}", str(self.subcommand))
 
-    def _leave_nothing(self) -> None:
-        """Remove what a run that was refused has made: its directory, unless a step was taken or it holds a result."""
-        trained = isinstance(getattr(self, "trainer", None), L.Trainer) and self.trainer.global_step > 0
-        if trained or not self._made or not self.run_dir.is_dir() or any((self.run_dir / "checkpoints").glob("*.ckpt")):
-            return
-        if {path.name for path in self.run_dir.iterdir()} <= EMPTY:
-            shutil.rmtree(self.run_dir, ignore_errors=True)
+    def _release(self, failed: bool) -> None:
+        """Give the run directory back; a run that failed before its first step leaves nothing in it."""
+        if self._directory is not None:
+            self._directory.release(came_to_nothing=failed and not self._trained)
 
-    def _cut_short(self, run_dir: Path) -> bool:
-        """Whether what is in ``run_dir`` is an evaluation that did not end: it is begun again.
-
-        Raises:
-            UserError: another command wrote there.
-        """
-        facts = read_json(run_dir / "run.json")  # none: a training run that was killed at its start
-        command = facts.get("command", "fit")
-        if command != self.subcommand:
-            raise UserError(
-                f"run.dir={run_dir} holds a run of `{command}`; choose another --run.dir for `{self.subcommand}`"
-            )
-        return bool(command != "fit" and facts["status"] != "finished")
+    @property
+    def _trained(self) -> bool:
+        trainer = getattr(self, "trainer", None)
+        return isinstance(trainer, L.Trainer) and trainer.global_step > 0
 
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
         """Lightning builds the optimizer of ``--optimizer`` right here, so the parameters must exist."""
@@ -190,20 +172,24 @@ class PosttrainCLI(LightningCLI):
         if trainer.get("enable_progress_bar") is not False:
             extra.append(progress())
             trainer["enable_progress_bar"] = isinstance(extra[-1], ProgressBar)  # else Lightning adds a bar of its own
+        if trainer.get("enable_model_summary") is not False:
+            extra.append(PolicySummary())
         if self.subcommand == "fit":
             extra.append(ModelExport(self.run_dir / "model"))
         if self.subcommand == "predict":
             extra.append(PredictionWriter(self.run_dir / "predictions.jsonl"))
-        extra.append(RunFiles(self.run_dir, self._save_config))  # last: "finished" means that all is written
+        extra.append(
+            RunFiles(self.run_dir, self._configuration, self.settings.run.resume_changes)
+        )  # last: "finished" means that all is written
         trainer["callbacks"] = [*(trainer.get("callbacks") or []), *extra]
         if trainer.get("logger") in (None, True):
             trainer["logger"] = TensorBoardLogger(self.run_dir, name="", version="tensorboard")
         return super().instantiate_trainer(**{**trainer, **kwargs})
 
-    def _save_config(self, path: Path) -> None:
+    def _configuration(self) -> str:
+        """The resolved configuration as the text of ``config.yaml``."""
         parser = self._parser(self.subcommand)
-        options: dict[str, Any] = {"skip_none": False, "overwrite": True, "multifile": False}
-        parser.save(self.settings, str(path), format=env_config.SAVED, **options)
+        return str(parser.dump(self.settings, format=env_config.SAVED, skip_none=False, skip_validation=True))
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         """Checkpoints are read as tensors and plain values only."""

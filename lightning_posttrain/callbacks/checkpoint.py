@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import sys
 from copy import deepcopy
 from pathlib import Path
@@ -20,12 +19,14 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
+from ..batching.loader import EpochLoader
 from ..types import UserError
 from .cadence import passed, total_steps
 from .checkpoint_folders import save_folder, writes_folders
 from .checkpoint_io import AtomicCheckpointIO, Manifest, checkpoints_in, find_resume, set_score, sweep
+from .monitored import check_monitor
 from .run_lock import RunLock
-from .signals import Interrupted, Signals
+from .signals import Interrupted, Signals, keep_from_lightning
 
 __all__ = ["Checkpoints", "Interrupted", "RunLock", "find_resume"]
 
@@ -81,7 +82,8 @@ class Checkpoints(Checkpoint):
     # ---- start and end --------------------------------------------------------------------------------------------
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Claim the folder and sweep it, before anything is loaded from it."""
+        """Claim the folder and sweep it, before anything is loaded from it, and take over the signals."""
+        keep_from_lightning(trainer)
         strategy = trainer.strategy
         if type(strategy.checkpoint_io) is TorchCheckpointIO:
             strategy.checkpoint_io = AtomicCheckpointIO()
@@ -90,14 +92,21 @@ class Checkpoints(Checkpoint):
                 f"Checkpoints cannot write through {type(strategy.checkpoint_io).__name__}; drop that plugin"
             )
         self.folder = Path(self.dirpath or Path(trainer.default_root_dir) / "checkpoints")
-        if stage == "fit" and trainer.is_global_zero:
+        if stage != "fit":
+            return
+        if trainer.is_global_zero:
             self._lock = RunLock(self.folder)
             self._lock.acquire()
             sweep(self.folder)
+        # Alone, a run may end wherever it is until its first step; one of several ranks would leave the others waiting.
+        self._signals = Signals(at_once=trainer.world_size == 1)
+        self._signals.watch()
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.strategy.restore_checkpoint_after_setup:  # a sharded run learns later that it resumes
             self._refuse_earlier_run(trainer)
+        if self.monitor is not None and trainer.datamodule is not None:  # type: ignore[attr-defined]
+            check_monitor(self.monitor, trainer, pl_module)
 
     def _refuse_earlier_run(self, trainer: L.Trainer) -> None:
         """Refuse to start from scratch on top of another run."""
@@ -108,16 +117,12 @@ class Checkpoints(Checkpoint):
                 "resume from one (find_resume names the newest intact one), or choose another folder"
             )
 
-    def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._signals.watch()
-
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._refuse_earlier_run(trainer)
-        self._signals.watch()
         self._saved = self._last_step = trainer.global_step
         self._total = total_steps(trainer, pl_module)
-        if trainer.received_sigterm:  # during another callback's on_train_start
-            raise Interrupted(signal.SIGTERM)
+        self._signals.at_once = False
+        self.stop_if_told(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._saved != trainer.global_step:  # stopped early, by a decision made after the last step
@@ -161,14 +166,8 @@ class Checkpoints(Checkpoint):
         self._settle(trainer)
 
     def on_validation_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        if trainer.world_size > 1 or not self._signals.received:
-            return  # several ranks agree at the end of the next step
-        self._stop = self._signals.received
-        if trainer.sanity_checking:
-            raise Interrupted(self._stop)
-        if self._saved != trainer.global_step and self._resume_point is not None:
-            self._save(trainer)
-        self._settle(trainer)
+        if trainer.world_size == 1 or isinstance(trainer.val_dataloaders, EpochLoader):  # as many batches on all ranks
+            self.stop_if_told(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note the score of the checkpoint that was written before this validation."""
@@ -204,9 +203,22 @@ class Checkpoints(Checkpoint):
             self._stop = self._signals.received
         if self._stop and self._saved == trainer.global_step:
             if trainer.is_global_zero:
-                where = f"its checkpoints are in {self.folder}; exit code {128 + self._stop}"
-                print(f"stopped after step {self._saved}; {where}", file=sys.stderr)
+                kept = f"after step {self._saved}; its checkpoints are in {self.folder}"
+                told = kept if self._saved else "before the first step"
+                print(f"stopped {told}; exit code {128 + self._stop}", file=sys.stderr)
             raise Interrupted(self._stop)
+
+    def stop_if_told(self, trainer: L.Trainer) -> None:
+        """Between steps: save what is not saved yet, and stop, if any rank has received a signal; all have to ask."""
+        if trainer.state.fn != "fit":
+            return
+        self._stop = self._agree(trainer)
+        if self._stop:
+            if trainer.sanity_checking:
+                raise Interrupted(self._stop)
+            if self._saved != trainer.global_step and self._resume_point is not None:
+                self._save(trainer)
+            self._settle(trainer)
 
     def _agree(self, trainer: L.Trainer) -> int:
         """The signal any rank has received, or 0."""

@@ -25,13 +25,13 @@ from typing import Any, BinaryIO
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
+from ..records.files import FULL
 from ..types import UserError
 
 FORMAT = 1
 """Version of manifest and checkpoint; one with a higher number is refused."""
 SLACK = 1 << 20
 """Bytes a checkpoint may need beyond its tensors."""
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PLAIN = (bool, int, float, complex, str, bytes, bytearray, type(None), torch.Size, torch.dtype, torch.device)
 MAPPINGS, LISTS = (dict, OrderedDict, Counter), (list, tuple, set)
 

@@ -17,6 +17,7 @@ import torch
 
 from ..metrics.means import NamedMeans
 from ..ops.ranks import gather_rows
+from ..progress import doing
 from ..records.sources import fingerprint, read_rows, rows_where
 from ..rollout.linears import Dtype
 from ..rollout.sampler import SamplingParams
@@ -46,7 +47,8 @@ class GenerationEval(Evaluation):
 
     Args:
         task: prompt, parser and scorer.
-        path: rows to evaluate on; null = those of the data module's ``path``.
+        path: rows to evaluate on; null = the data module's ``val_path``, or what `EvalDataModule` names; never the rows
+            that are trained on, unless they are named here.
         every_n_steps: steps between evaluations in ``fit``; null = only before and after.
         max_examples: evaluate on at most this many rows; null = all.
         sampling: length and sampling distribution; greedy by default.
@@ -100,11 +102,20 @@ class GenerationEval(Evaluation):
         """Read the rows before anything is trained, so that a bad file costs no run."""
         if self.records:
             return
-        self.source = self.path or getattr(trainer.datamodule, "path", None) or ""  # type: ignore[attr-defined]
-        if not self.source:
-            raise UserError(f"GenerationEval of {self.task.name}: path=null, and the data module names no path either")
+        self.source = self.path or self._held_out(trainer.datamodule)  # type: ignore[attr-defined]
         most, seed = self.max_examples, self.seed if self.choose == "drawn" else None
         self.records = load_records(self.task, self.source, most, seed, self.others, self.where)
+
+    def _held_out(self, data: Any) -> str:
+        """The rows that the data module names for evaluations."""
+        if found := getattr(data, "evaluation_path", None):
+            return str(found)
+        trained = getattr(data, "path", None)
+        why = f"data.path={trained} is what is trained on" if trained else "the data module names no such rows"
+        raise UserError(
+            f"GenerationEval of {self.task.name}: path=null: {why}; name the rows to evaluate on (the same ones, if "
+            "that is what you mean)"
+        )
 
     def metric_names(self, data: Any) -> list[str]:
         """The metrics that it logs: those of the first row's own answer.
@@ -142,7 +153,8 @@ class GenerationEval(Evaluation):
             )
         mine = list(range(trainer.global_rank, len(self.records), trainer.world_size))
         records = [self.records[i] for i in mine]
-        with trainer.precision_plugin.forward_context():  # in the numbers that it trains in
+        label = doing(f"step {step}: evaluation of {self.task.name}")
+        with label, trainer.precision_plugin.forward_context():  # in the numbers that it trains in
             groups = module.answers(
                 records,
                 self.sampling,

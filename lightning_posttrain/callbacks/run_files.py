@@ -1,4 +1,7 @@
-"""The run directory: what was asked for (config.yaml) and what it ran on (run.json)."""
+"""The run directory: what was asked for (config.yaml) and what it ran on (run.json).
+
+A run that is resumed keeps the configuration it began with; run.json lists its parts, with what each one changed.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,23 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from ..batching.mix import Mixture
-from ..records.files import write_text
+from ..env_config import load_text
+from ..modules.resume_changes import Change, changes, check_changes
+from ..records.files import read_json, write_text
+from ..types import UserError
 
 PACKAGES = ("lightning-posttrain", "torch", "lightning", "transformers", "peft", "bitsandbytes", "torchmetrics")
 
@@ -27,15 +36,62 @@ class RunFiles(L.Callback):
 
     Args:
         run_dir: the run directory.
-        save_config: writes the resolved configuration to the path it is given.
+        configuration: the resolved configuration as the text of ``config.yaml``.
+        resume_changes: what happens to a resumed run that would compute something else, ``refuse`` or ``record``.
     """
 
-    def __init__(self, run_dir: Path, save_config: Callable[[Path], None]) -> None:
-        self.run_dir, self.save_config = run_dir, save_config
+    def __init__(self, run_dir: Path, configuration: Callable[[], str], resume_changes: str = "refuse") -> None:
+        self.run_dir, self.configuration, self.resume_changes = run_dir, configuration, resume_changes
         self.facts: dict[str, Any] = {}
+        self.changes: list[Change] = []
+        self.resumed, self.from_step = False, 0
+
+    # ---- what a checkpoint knows of its run --------------------------------------------------------------------------
+
+    def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        if stage == "fit":
+            pl_module.check_resume = partial(self._check_resume, pl_module)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        weights = self._weights(pl_module) if trainer.is_global_zero else None
+        checkpoint["run"] = {"configuration": self.configuration(), "parent_sha256": weights}
+
+    def _check_resume(self, module: Any, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on with another configuration or other weights than those of the checkpoint."""
+        saved = checkpoint.get("run")
+        self.resumed, self.from_step = True, int(checkpoint["global_step"])
+        if saved is None:  # written without a configuration
+            return
+        before, now = (load_text(text, "config.yaml") for text in (saved["configuration"], self.configuration()))
+        self.changes = changes(before, now)
+        named = next((change for change in self.changes if change.option == "model.pretrained"), None)
+        weights = self._weights(module)
+        if weights != saved["parent_sha256"] or (named and weights is None):
+            was = f" ({named.before} when it began)" if named else ""
+            raise UserError(
+                f"cannot resume: model.pretrained={module.pretrained}: these are other weights than those the run "
+                f"began with{was}; restore them, or start a new run"
+            )
+        cut = getattr(getattr(module, "objective", None), "normaliser", None) == "micro_tokens"
+        constant = module.schedule_spec.name == "constant"
+        for said in check_changes(self.changes, self.resume_changes == "record", constant, cut):
+            if not rank_zero_only.rank:  # type: ignore[attr-defined]
+                print(f"resumed: {said}", file=sys.stderr)
+
+    def _weights(self, module: Any) -> str | None:
+        if not hasattr(self, "_hashed"):
+            self._hashed = weights_sha256(module.pretrained)
+        return self._hashed
+
+    # ---- what is written ---------------------------------------------------------------------------------------------
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        self._start(trainer, pl_module)
+        if not trainer.strategy.restore_checkpoint_after_setup:  # a sharded run learns later whether it may resume
+            self._start(trainer, pl_module)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        if not self.facts:
+            self._start(trainer, pl_module)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         if trainer.state.fn == "validate":
@@ -50,8 +106,9 @@ class RunFiles(L.Callback):
     def _start(self, trainer: L.Trainer, pl_module: Any) -> None:
         if not trainer.is_global_zero:
             return
-        self.run_dir.mkdir(parents=True, exist_ok=True)
-        self.save_config(self.run_dir / "config.yaml")
+        earlier = read_json(self.run_dir / "run.json") if self.resumed else {}
+        if not self.resumed or not (self.run_dir / "config.yaml").exists():
+            write_text(self.run_dir / "config.yaml", self.configuration())
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         trained = sum(p.numel() for p in pl_module.parameters() if p.requires_grad)
         self.facts = {
@@ -65,7 +122,7 @@ class RunFiles(L.Callback):
             "world_size": trainer.world_size,
             "seed": pl_module.seed,
             "parent": pl_module.pretrained,
-            "parent_sha256": weights_sha256(pl_module.pretrained),
+            "parent_sha256": self._weights(pl_module),
             "parameters": {"total": sum(p.numel() for p in pl_module.parameters()), "trained": trained},
             "data": data.fingerprints() if hasattr(data, "fingerprints") else {},
             "wall_seconds": 0.0,
@@ -74,8 +131,17 @@ class RunFiles(L.Callback):
             self.facts["mixture"] = data.mixture.report()
         if getattr(pl_module, "plan", None) is not None:
             self.facts["plan"] = pl_module.plan.facts()
+        if trainer.state.fn == "fit":
+            self.facts["parts"] = [*earlier.get("parts", []), self._part()]
         self.began = time.perf_counter()
         self._write()
+
+    def _part(self) -> dict[str, Any]:
+        """This process's part of a run that may have been resumed."""
+        names = ("status", "started", "git", "packages", "device", "world_size", "wall_seconds")
+        differ = {c.option: {"before": c.before, "now": c.now} for c in self.changes}
+        steps = {"from_step": self.from_step, "steps": self.from_step}
+        return {**{name: self.facts[name] for name in names}, **steps, "changes": differ}
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         self._finish(trainer, "finished")
@@ -99,6 +165,8 @@ class RunFiles(L.Callback):
                 self.facts["model_sha256"] = weights_sha256(self.run_dir / "model")
             took = round(time.perf_counter() - self.began, 3)
             self.facts |= {"status": status, "steps": trainer.global_step, "wall_seconds": took}
+            if "parts" in self.facts:
+                self.facts["parts"][-1] |= {k: self.facts[k] for k in ("status", "steps", "wall_seconds")}
             self._put_mixture(trainer)
             self._write()
 

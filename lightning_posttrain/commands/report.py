@@ -14,14 +14,15 @@ HEADER = ("run", "metric", "last", "at step", "best", "best at step", "better is
 FACTS = ("run", "status", "steps", "wall time (s)", "tokens/s (median)", "trained parameters", "device")
 
 
-def report(*runs: str, output: str, all_curves: bool = False) -> None:
+def report(*runs: str, output: str | None = None, all_curves: bool = False) -> None:
     """Write curves.png, metrics.csv and report.md for one or several runs; of rollouts, their rewards and samples too.
 
     Runs that started from one another's model are shown stage by stage, with what each made worse.
 
     Args:
         runs: run directories.
-        output: folder for the three files; those of an earlier report are replaced.
+        output: folder for the three files; those of an earlier report are replaced. null = ``report`` in the directory
+            of the one run.
         all_curves: also plot what only concerns speed and memory (``perf/``, ``seconds``).
     """
     from ..records.files import write_text
@@ -31,6 +32,8 @@ def report(*runs: str, output: str, all_curves: bool = False) -> None:
     from ..reports.stages import stages_section
     from ..reports.tables import as_csv, as_markdown, number
 
+    if output is None and len(runs) > 1:
+        raise UserError(f"output=null with {len(runs)} runs; say where their report goes: --output FOLDER")
     found = [read_curves(run) for run in runs]
     names = [run.name for run in found]
     if len(set(names)) < len(names):
@@ -39,7 +42,7 @@ def report(*runs: str, output: str, all_curves: bool = False) -> None:
     rollouts, stages = rollout_section(folders), stages_section(folders)
     tags = sorted({tag for run in found for tag in run.curves}, key=_place)
     drawn = [t for t in tags if all_curves or not (t.startswith("perf/") or t.endswith("/seconds"))]
-    folder = Path(output)
+    folder = Path(runs[0], "report") if output is None else Path(output)
     plot_curves(
         folder / "curves.png",
         {tag: {run.name: run.curves[tag] for run in found if tag in run.curves} for tag in drawn},

@@ -71,6 +71,7 @@ def traces(
     Raises:
         UserError: naming the option, row or file that is wrong, or what differs from the interrupted run.
     """
+    from ..records.canonical import canonical
     from ..records.sources import fingerprint
     from ..rollout.sampler import SamplingParams
     from .runs import quiet_loading
@@ -89,7 +90,7 @@ def traces(
         **source.settings,
         "data": data,
         "data_sha256": fingerprint(data),
-        "task": f"{type(task).__qualname__} {vars(task)}",
+        "task": canonical(task),
         "num_samples": num_samples,
         "max_attempts": max_attempts,
         **vars(params),

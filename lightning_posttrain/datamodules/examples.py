@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
@@ -15,8 +16,11 @@ from ..batching.loader import ExampleSource, StepLoader
 from ..batching.mix import Mixture
 from ..batching.sources import split
 from ..batching.tree import MIN_SHARED
+from ..progress import metered
+from ..records.canonical import canonical
+from ..records.files import writing
 from ..records.policy import RowReport
-from ..records.sources import fingerprint, read_rows, rows_where
+from ..records.sources import count_rows, fingerprint, read_rows, rows_where
 from ..tasks.base import Task
 from ..text.cache import TokenisedDataset, tokenise
 from ..text.render import Renderer
@@ -105,6 +109,10 @@ class ExampleDataModule(L.LightningDataModule):
         self.train_set: ExampleSource | None = None
         self.val_set: ExampleSource | None = None
         self.mixture: Mixture[Any] | None = None
+        self.files: dict[str, tuple[str, str]] = {}
+
+    apart = False
+    """Whether the sequences of an example may be in different micro-batches."""
 
     @abstractmethod
     def make_example(self, renderer: Renderer, task: Task | None) -> MakeExample:
@@ -114,6 +122,10 @@ class ExampleDataModule(L.LightningDataModule):
     def row_key(self) -> str:
         """What, besides rows, renderer and ``task``, decides an example; part of the cache's key."""
         return ""
+
+    def prepare_data(self) -> None:
+        """Tokenise on one rank of each machine, while the others wait; they find it in the cache."""
+        self.setup(self.trainer.state.fn.value)  # type: ignore[union-attr]
 
     def setup(self, stage: str) -> None:
         """Tokenise with the module's renderer (the Trainer calls this; `prepare` is the same without one)."""
@@ -129,16 +141,16 @@ class ExampleDataModule(L.LightningDataModule):
         if self.mix is not None:
             self._prepare_mix(self.mix, renderer)
             return
-        everything = self._tokenise(self.train_path, renderer, first=self.first_examples)
+        everything = self._tokenise(self.train_path, renderer, self.train_option, first=self.first_examples)
         self.train_set, self.val_set = split(everything, self.val_examples, self.max_examples, self.seed)
         if self.val_path is not None:
-            self.val_set = self._tokenise(self.val_path, renderer)
+            self.val_set = self._tokenise(self.val_path, renderer, "")
 
     def _prepare_mix(self, mix: list[MixPart], renderer: Renderer) -> None:
-        parts = [self._tokenise(part.path, renderer, part) for part in mix]
+        parts = [self._tokenise(part.path, renderer, f"mix[{i}].path", part) for i, part in enumerate(mix)]
         self.mixture = mixture_of(mix, parts, self.mix_examples, self.seed)
         self.train_set = split(self.mixture, 0, self.max_examples, self.seed)[0]
-        held = [(p.val_path, self._tokenise(p.val_path, renderer, p)) for p in mix if p.val_path is not None]
+        held = [(p.val_path, self._tokenise(p.val_path, renderer, "", p)) for p in mix if p.val_path is not None]
         if held:
             names, sources = zip(*held, strict=True)
             sizes = [len(source) for source in sources]
@@ -157,6 +169,11 @@ class ExampleDataModule(L.LightningDataModule):
         return MIN_SHARED if self.share_prefixes else NEVER_SHARED
 
     @property
+    def train_option(self) -> str:
+        """The option that names the training rows."""
+        return "path"
+
+    @property
     def train_path(self) -> str:
         """Where the training rows are.
 
@@ -167,30 +184,49 @@ class ExampleDataModule(L.LightningDataModule):
             raise UserError("data.path=null: name a file of training rows")
         return self.path
 
+    @property
+    def evaluation_path(self) -> str | None:
+        """The rows of evaluations that name none."""
+        return self.val_path
+
     def fingerprints(self) -> dict[str, str]:
         """Content hashes of what is trained and validated on, for run.json."""
         named = {"train": self.train_set, "val": self.val_set}
         return {name: source.fingerprint for name, source in named.items() if source is not None}
 
     def _tokenise(
-        self, path: str, renderer: Renderer, part: MixPart | None = None, first: int | None = None
+        self, path: str, renderer: Renderer, option: str, part: MixPart | None = None, first: int | None = None
     ) -> TokenisedDataset:
         own, where = (None, {}) if part is None else (part.task, part.where)
-        task = None if own is None else f"{type(own).__qualname__} {vars(own)}"
         report = RowReport(self.on_bad_row, self.max_skip)
-        data = tokenise(
-            rows_where(first_rows(path, read_rows(path, report.reject), first), where),
-            self.make_example(renderer, own),
-            key=f"{fingerprint(path)} {path} {renderer.fingerprint} {self.row_key} {task} {self.on_bad_row}"
-            + ("" if first is None else f" first {first}")
-            + (f" where {where}" if where else ""),
-            cache_dir=self.cache_dir,
-            num_workers=self.num_workers,
-            policy=report,
-        )
+        content = fingerprint(path)
+        if option:
+            self.files[option] = (path, content)
+        policy = f"{self.on_bad_row} {canonical(own)} first {first} where {canonical(where)}"
+        rows = first_rows(path, read_rows(path, report.reject), first)
+        total = first or (lambda: count_rows(path))
+        with writing(Path(self.cache_dir)):
+            data = tokenise(
+                rows_where(metered(rows, f"tokenising {path}", total, "rows"), where),
+                self.make_example(renderer, own),
+                key=f"{content} {renderer.fingerprint} {self.row_key} {policy}",
+                origin=path,
+                cache_dir=self.cache_dir,
+                num_workers=self.num_workers,
+                policy=report,
+            )
         if report.n_skipped or report.n_dropped:
             print(f"{path}: {report}", file=sys.stderr)
+        for note, count in data.notes.items():
+            print(f"{path}: {count} of {len(data)} rows: {note}", file=sys.stderr)
         return data
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which files were trained on, for the checkpoint."""
+        return {"files": {option: list(found) for option, found in self.files.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        check_files(state_dict, self.files, self.trainer)
 
     def train_dataloader(self) -> StepLoader:
         return self._loader(self.train_set, self.seed if self.shuffle else None)
@@ -212,6 +248,7 @@ class ExampleDataModule(L.LightningDataModule):
             rank=rank,
             world_size=world,
             min_shared=self.min_shared,
+            apart=self.apart,
         )
 
 
@@ -230,6 +267,28 @@ def first_rows(
         yield item
     if count is not None and number < count:
         raise UserError(f"{path}: first_examples={count}, but there are {number} rows")
+
+
+def check_files(saved: Mapping[str, Any], mine: Mapping[str, tuple[str, str]], trainer: L.Trainer | None) -> None:
+    """Refuse to go on training with other rows than the run began with, wherever they are.
+
+    Args:
+        saved: state of a data module with ``files``: option -> path and content hash.
+        mine: the same of this one.
+        trainer: whose run it is.
+
+    Raises:
+        UserError: names the option and the file.
+    """
+    if trainer is None or trainer.state.fn != "fit":
+        return
+    for option, (path, content) in saved.get("files", {}).items():
+        here = mine.get(option)
+        if here is not None and here[1] != content:
+            raise UserError(
+                f"cannot resume: data.{option}={here[0]} has another content than the file that the run began with "
+                f"({path}); restore it, or start a new run from the checkpoint's exported model"
+            )
 
 
 def check_mix(mix: list[MixPart] | None, path: str | None, others: dict[str, Any]) -> None:

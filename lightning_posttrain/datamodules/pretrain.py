@@ -16,7 +16,7 @@ from ..mixing.tree import Leaf, check_leaves, flatten_mix, flatten_sources
 from ..models.chinchilla import Plan
 from ..records.shards import shard_files
 from ..types import Example, UserError
-from .examples import NEVER_SHARED
+from .examples import NEVER_SHARED, check_files
 
 
 class PretrainDataModule(L.LightningDataModule):
@@ -67,21 +67,38 @@ class PretrainDataModule(L.LightningDataModule):
         self.mixture: Mixture[Example] | None = None
         self.val_set: Mixture[Example] | None = None
         self.blocks_per_step = 0
+        self.files: dict[str, tuple[str, str]] = {}
+
+    def prepare_data(self) -> None:
+        """Tokenise on one rank of each machine, while the others wait; they find it in the cache."""
+        self.setup(self.trainer.state.fn.value)  # type: ignore[union-attr]
 
     def setup(self, stage: str) -> None:
         """Find, tokenise and mix (the Trainer calls this; `prepare` is the same without one)."""
         module: Any = self.trainer.lightning_module  # type: ignore[union-attr]
-        self.prepare(module.tokenizer, getattr(module, "plan", None))
+        self.prepare(module.tokenizer, getattr(module, "plan", None), module.limits.positions)
 
-    def prepare(self, tokenizer: PreTrainedTokenizerBase, plan: Plan | None = None) -> None:
+    def prepare(
+        self, tokenizer: PreTrainedTokenizerBase, plan: Plan | None = None, positions: int | None = None
+    ) -> None:
         """Make training and validation blocks; a second call does nothing.
 
+        Args:
+            tokenizer: of the model.
+            plan: what is not said here; None = nothing.
+            positions: most tokens that the model takes; None = any number.
+
         Raises:
-            UserError: a source is unknown, broken, made with another tokenizer or too small for its share, or nobody
-                says how long a step is.
+            UserError: a source is unknown, broken, made with another tokenizer or too small for its share, nobody
+                says how long a step is, or blocks are longer than the model takes.
         """
         if self.mixture is not None:
             return
+        if positions is not None and self.sequence_length > positions:
+            raise UserError(
+                f"data.sequence_length={self.sequence_length}: blocks are longer than the model's {positions} "
+                "positions; lower it, or give the model more (max_position_embeddings)"
+            )
         sources = flatten_sources(self.sources, "data.sources")
         leaves = None if self.mix is None else flatten_mix(self.mix, "data.mix")
         if leaves is not None:
@@ -89,6 +106,9 @@ class PretrainDataModule(L.LightningDataModule):
             leaves = {name: leaf for name, leaf in leaves.items() if leaf.weight > 0}
         step = self._step_tokens(plan)
         blocks = {name: self._blocks(sources[name], tokenizer) for name in leaves or sources}
+        self.files = {
+            f"sources.{name}": (", ".join(sources[name]), found.fingerprint) for name, found in blocks.items()
+        }
         if leaves is None:
             total = sum(map(len, blocks.values()))
             leaves = {name: Leaf(len(found) / total, 1.0) for name, found in blocks.items()}
@@ -151,6 +171,13 @@ class PretrainDataModule(L.LightningDataModule):
             self.seed,
             unit=("tokens", self.sequence_length),
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which sources were trained on, for the checkpoint."""
+        return {"files": {option: list(found) for option, found in self.files.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        check_files(state_dict, self.files, self.trainer)
 
     def fingerprints(self) -> dict[str, str]:
         """Content hashes of what is trained and validated on, for run.json."""

@@ -15,7 +15,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +28,9 @@ from ..batching.loader import ExampleSource, StepLoader
 from ..batching.tree import collate
 from ..ops.logprobs import base_model
 from ..ops.ranks import gather
+from ..progress import metered
+from ..records.canonical import canonical
+from ..records.files import writing
 from ..types import Example, MicroBatch, UserError
 
 FORMAT = 2
@@ -39,7 +42,7 @@ def weights_fingerprint(model: nn.Module) -> str:
     digest = hashlib.sha256(base_model(model).config.to_json_string(use_diff=False).encode())
     for name, value in model.state_dict().items():
         if not isinstance(value, Tensor):
-            digest.update(f"{name} {value!r}".encode())
+            digest.update(f"{name} {canonical(value)}".encode())
             continue
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -120,26 +123,36 @@ def cached_logprobs(
 
     Returns:
         The log-probs, and whether they were there.
+
+    Raises:
+        UserError: the cache cannot be written.
     """
     name = hashlib.sha256(json.dumps([FORMAT, key, source.fingerprint, loader.world_size]).encode()).hexdigest()[:32]
     folder = Path(cache_dir) / name
     hit = all(gather(folder.is_dir()))
+    new = not Path(cache_dir).exists()
     if not hit:
         token = gather(uuid.uuid4().hex)[0]
         temporary = folder.with_name(f".{name}-{token}")
-        temporary.mkdir(parents=True, exist_ok=True)
         try:
+            with writing(Path(cache_dir)):
+                temporary.mkdir(parents=True, exist_ok=True)
             with logprobs() as compute:
-                _write(temporary, loader.rank, _compute(source, compute, loader))
-            gather(None)  # all parts are there
-            if loader.rank == 0:
-                meta = {"parts": loader.world_size, "examples": len(source)}
-                (temporary / "meta.json").write_text(json.dumps(meta), "utf-8")
-                if not folder.is_dir():  # else another run was first
-                    temporary.replace(folder)
+                computed = _compute(source, compute, loader)
+            with writing(Path(cache_dir)):
+                _write(temporary, loader.rank, computed)
+                gather(None)  # all parts are there
+                if loader.rank == 0:
+                    meta = {"parts": loader.world_size, "examples": len(source)}
+                    (temporary / "meta.json").write_text(json.dumps(meta), "utf-8")
+                    if not folder.is_dir():  # else another run was first
+                        temporary.replace(folder)
             gather(None)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+            with suppress(OSError):  # the folder holds a cache
+                if new:
+                    Path(cache_dir).rmdir()
     return ReferenceLogprobs(folder), hit
 
 
@@ -148,9 +161,10 @@ def _compute(
 ) -> dict[int, np.ndarray]:
     """Index -> (N_i,) float32 of each example that is this rank's in the loader's first epoch."""
     found: dict[int, list[np.ndarray]] = {}
-    for step in loader.steps(0):
+    for step in metered(loader.steps(0), "log-probs of the reference", len(loader), "steps"):
         named = [tuple(replace(s, id=str(i)) for s in source[i]) for i in map(int, step)]
-        for group in cut_step(named, loader.tokens_per_micro, loader.world_size, loader.min_shared)[loader.rank]:
+        groups = cut_step(named, loader.tokens_per_micro, loader.world_size, loader.min_shared)[loader.rank]
+        for group in filter(None, groups):  # the weights are whole here, so no rank waits for another
             micro = collate(group, loader.min_shared)
             counts = torch.bincount(micro.sequence, minlength=micro.num_sequences)
             parts = np.split(logprobs(micro).float().cpu().numpy(), counts.cumsum(0)[:-1].numpy())

@@ -28,6 +28,11 @@ from ..ops.sharding import whole_parameters
 from ..types import MicroBatch, StepBatch, UserError
 from .base import PolicyModule
 
+STATISTICS = (
+    *("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies"),
+    *("logps/chosen", "logps/rejected", "tokens/chosen", "tokens/rejected"),
+)
+"""What is logged of the pairs, as means."""
 PLAIN = (1.0, 0, 1.0, 0.0)
 """The distribution that is compared: temperature 1, nothing cut off."""
 
@@ -70,6 +75,11 @@ class DPOModule(PolicyModule):
         self.cached = self.moved = False
         self.coupled: dict[int, StepGradient] = {}
         self.val_sums: dict[str, Tensor] = {}
+
+    @property
+    def validated(self) -> tuple[str, ...]:
+        """What validations log, after ``val/``."""
+        return ("loss", *STATISTICS, *(("wpo_weight",) if self.loss.weighted else ()))
 
     def build(self, dtype: torch.dtype = torch.float32) -> None:
         super().build(dtype)
@@ -160,14 +170,15 @@ class DPOModule(PolicyModule):
     def _couple(self, batch: StepBatch) -> None:
         """A pass without gradient over the whole step tells what every completion will weigh."""
         mine = [self.pairs(micro) for micro in batch.micros]
-        everywhere = gather([_plain(pairs, weights) for pairs, weights in mine])
+        counted = zip(mine, batch.micros, strict=True)
+        everywhere = gather([_plain(*found) for found, micro in counted if not micro.idle])
         parts = [part for rank in everywhere for part in rank]
         with torch.inference_mode(False):  # validation has no gradients, and these are of the loss alone
             gradient = self.loss.coupled(*_joined(parts, self.device))
         begin = sum(len(p["chosen"]) for rank in everywhere[: self.global_rank] for p in rank)
         for micro in batch.micros:
             self.coupled[id(micro)] = gradient.of(slice(begin, begin + micro.examples))
-            begin += micro.examples
+            begin += 0 if micro.idle else micro.examples
 
     def pairs(self, micro: MicroBatch) -> tuple[Pairs, Tensor | None]:
         """The pairs of a micro-batch, and their weights if the loss has any."""
@@ -191,16 +202,11 @@ class DPOModule(PolicyModule):
     def statistics(self, pairs: Pairs, weights: Tensor | None) -> dict[str, Tensor]:
         """Sums over the pairs of what is logged as means: rewards (beta times what is compared), log-probs, lengths."""
         rewards = self.loss.rewards(pairs)
-        values = {
-            "rewards/chosen": rewards.chosen,
-            "rewards/rejected": rewards.rejected,
-            "rewards/margins": rewards.margin,
-            "rewards/accuracies": (rewards.margin > 0).float(),
-            "logps/chosen": pairs.chosen,
-            "logps/rejected": pairs.rejected,
-            "tokens/chosen": pairs.chosen_tokens,
-            "tokens/rejected": pairs.rejected_tokens,
-        }
+        found = (
+            *(rewards.chosen, rewards.rejected, rewards.margin, (rewards.margin > 0).float()),
+            *(pairs.chosen, pairs.rejected, pairs.chosen_tokens, pairs.rejected_tokens),
+        )
+        values = dict(zip(STATISTICS, found, strict=True))
         if weights is not None:
             values["wpo_weight"] = weights
         return {name: value.sum(dtype=torch.float64) for name, value in values.items()}
@@ -211,10 +217,14 @@ class DPOModule(PolicyModule):
         self.annotate(batch)
         for micro in batch.micros:
             loss, sums = self.micro_loss(micro, batch)
+            if micro.idle:
+                continue
             for name, value in {"loss": loss, **sums}.items():
                 whole = value.double() * batch.num_examples
                 self.val_sums[name] = self.val_sums[name] + whole if name in self.val_sums else whole
-        pairs = torch.tensor(float(sum(m.examples for m in batch.micros)), dtype=torch.float64, device=self.device)
+        pairs = torch.tensor(
+            float(sum(m.examples for m in batch.micros if not m.idle)), dtype=torch.float64, device=self.device
+        )
         self.val_sums["pairs"] = self.val_sums.get("pairs", torch.zeros_like(pairs)) + pairs
         self.coupled = {}
 

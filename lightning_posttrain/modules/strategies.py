@@ -7,6 +7,7 @@ another optimizer are left to their users.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ..types import UserError
@@ -46,6 +47,11 @@ def deepspeed_engine(trainer: Any) -> Any:
     return trainer.strategy.model if type(trainer.strategy).__name__ == "DeepSpeedStrategy" else None
 
 
+def has_own_masters(trainer: Any) -> bool:
+    """Whether the strategy itself keeps float32 copies of narrow weights: DeepSpeed does."""
+    return type(trainer.strategy).__name__ == "DeepSpeedStrategy"
+
+
 def data_mesh(mesh: Any) -> Any:
     """The dimension of Lightning's device mesh that data is spread over.
 
@@ -58,3 +64,9 @@ def data_mesh(mesh: Any) -> Any:
             "data_parallel_size to the number of devices"
         )
     return mesh["data_parallel"]
+
+
+def sync_only_if(last: bool, trainer: Any) -> AbstractContextManager[Any]:
+    """Gradients are reduced once per step, with the last micro-batch."""
+    block = getattr(trainer.strategy, "block_backward_sync", None)
+    return nullcontext() if last or block is None or trainer.world_size == 1 else block()

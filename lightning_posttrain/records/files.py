@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import json
 import os
 import shutil
@@ -11,6 +13,28 @@ from pathlib import Path
 from typing import Any
 
 from ..types import UserError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a disk says that has no room."""
+DENIED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO)
+"""What it says where nothing can be written."""
+
+
+def cannot_write(place: Path, error: OSError) -> UserError:
+    """What to say of a folder or file that cannot be written, and what to do."""
+    full = error.errno in FULL or "requested and" in str(error)  # numpy's words for a write that was cut short
+    remedy = "free the disk, or choose another folder" if full else "choose another folder"
+    reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    return UserError(f"cannot write in {place}: {reason}; {remedy}")
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Within, a disk that is full, read-only or not ours is a `UserError` that names ``place``."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(place, error) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -25,7 +49,7 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
         temporary.replace(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error}); make room, or name another place") from error
+        raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -42,25 +66,45 @@ def matching(pattern: str) -> list[Path]:
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder that takes the place of ``folder`` when the block ends without an error.
 
+    A folder that is there before is there all the time: the two change places at once, where the system can do that
+    (Linux, on its own file systems).
+
     Raises:
         UserError: the place cannot be written.
     """
     folder = Path(folder)
     temporary = folder.with_name(f".tmp-{folder.name}-{os.getpid()}")
-    old = folder.with_name(f".old-{folder.name}-{os.getpid()}")
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        if folder.exists():
-            folder.replace(old)
-        temporary.replace(folder)
+        if not folder.is_dir() or not _exchange(temporary, folder):
+            _move(temporary, folder)
     except OSError as error:
-        if old.exists() and not folder.exists():
-            old.replace(folder)
-        raise UserError(f"{folder}: cannot be written ({error}); free the disk or name another folder") from error
+        raise cannot_write(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+
+
+def _move(made: Path, folder: Path) -> None:
+    """Rename ``made`` to ``folder``; what was there before takes its place."""
+    old = folder.with_name(f".old-{folder.name}-{os.getpid()}")
+    if folder.is_dir():
+        folder.rename(old)
+    try:
+        made.rename(folder)
+    except OSError:
+        if old.is_dir():
+            old.rename(folder)
+        raise
+    if old.is_dir():
+        old.rename(made)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Whether two folders have changed places, at once."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    here, swap = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), swap) == 0
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ..batching.tree import MIN_SHARED, build_forest
 from ..ops.attention import AttentionOptions, Layout
 from ..ops.logprobs import base_model, logits_of
 from ..ops.sampling import draw, greedy, truncate_logits
+from ..progress import Progress
 from ..types import UserError
 from .kv_store import KVStore
 
@@ -99,14 +100,20 @@ class Decoding:
     def run(self, rows: list[Row], max_rows: int) -> None:
         """Complete the rows, at most ``max_rows`` at a time, starting them in the order given."""
         cohorts: list[Cohort] = []
-        while rows or cohorts:
-            free = max_rows - sum(len(c.rows) for c in cohorts)
-            if rows and free >= FREE * max_rows:
-                cohorts.append(self.start(rows[:free]))
-                rows = rows[free:]
-            else:
-                self.step(cohorts)
-            cohorts = [c for c in cohorts if c.rows]
+        total = len(rows)
+        with Progress("generation", total, "completions") as meter:
+            while rows or cohorts:
+                running = sum(len(c.rows) for c in cohorts)
+                begun = sum(len(c.rows) * c.store.generated for c in cohorts) / self.max_new
+                meter.at(total - len(rows) - running + begun)  # as if each took all of its tokens
+                free = max_rows - running
+                if rows and free >= FREE * max_rows:
+                    cohorts.append(self.start(rows[:free]))
+                    rows = rows[free:]
+                else:
+                    self.step(cohorts)
+                cohorts = [c for c in cohorts if c.rows]
+            meter.at(total)
 
     def start(self, rows: list[Row]) -> Cohort:
         """Run the rows' distinct prompts and draw the first tokens."""

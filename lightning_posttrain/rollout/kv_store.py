@@ -222,7 +222,7 @@ def grouped_attention(
     else:
         q = query.view(groups, each, heads, -1).transpose(1, 2)
     if q.device.type == "cpu" and options.softcap is None and key.shape[-1] == value.shape[-1]:
-        out, lse = flash(*map(_rows, (q, key, value)), 0.0, False, attn_mask=mask, scale=options.scale)
+        out, lse = flash(q, key, value, 0.0, False, attn_mask=mask, scale=options.scale)
     else:
         out, lse = _plain(q, key, value, mask, options)
     if joined:
@@ -236,11 +236,6 @@ def grouped_attention(
 def _wide(x: Tensor) -> Tensor:
     """bfloat16 as float32 on CPUs: attention of single tokens in it takes them several times as long."""
     return x.float() if x.device.type == "cpu" and x.dtype == torch.bfloat16 else x
-
-
-def _rows(x: Tensor) -> Tensor:
-    """``x`` with each vector in one piece: the kernel reads it so, whatever the last stride says."""
-    return x if x.stride(-1) == 1 else x.contiguous()
 
 
 def _plain(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: AttentionOptions) -> Pair:

@@ -17,6 +17,7 @@ from torch import nn
 
 from ..ops.attention import ATTENTION, use_layout_attention
 from ..ops.logprobs import base_model
+from ..ops.positions import max_positions
 from ..ops.sampling import uniforms
 from ..ops.sharding import whole_parameters
 from ..types import Completion, UserError
@@ -149,7 +150,7 @@ def _checked(
             raise UserError(f"{name}={value}: use at least 1")
     if keys is not None and len(keys) != len(prompts):
         raise UserError(f"{len(keys)} keys for {len(prompts)} prompts: give each prompt one")
-    positions = getattr(base_model(model).config.get_text_config(), "max_position_embeddings", None) or math.inf
+    positions = max_positions(base_model(model).config) or math.inf
     for i, prompt in enumerate(prompts):
         name = f"prompt {i}" if origins is None else f"{origins[i]}: the prompt"
         if len(prompt) == 0:

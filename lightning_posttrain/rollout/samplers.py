@@ -33,6 +33,7 @@ class Sampler(ABC):
         seed: int,
         step: int,
         keys: Sequence[int | str],
+        origins: Sequence[str],
     ) -> list[list[Completion]]:
         """``[prompt][sample]``; arguments as in `sampler.generate`."""
 
@@ -93,6 +94,7 @@ class ContinuousBatchingSampler(Sampler):
         seed: int,
         step: int,
         keys: Sequence[int | str],
+        origins: Sequence[str],
     ) -> list[list[Completion]]:
         """Arguments as in `sampler.generate`; ``keys`` is not used.
 

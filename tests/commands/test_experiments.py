@@ -258,7 +258,7 @@ def test_a_process_has_a_log_and_is_told_to_stop(tmp_path):
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=stop_once_saved, daemon=True).start()
-    endless = ["--trainer.max_steps=1000000", "--trainer.max_time=00:00:02:00", "--trainer.callbacks=null"]
+    endless = ["--trainer.max_steps=1000000", "--trainer.callbacks=null"]
     before = signal.getsignal(signal.SIGTERM)
     assert launch(["fit", "-c", str(config), *endless], tmp_path / "log.txt") == (143, signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before

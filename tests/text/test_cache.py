@@ -146,7 +146,7 @@ def test_ids_seen_match_a_dictionary():
 def test_no_usable_row(tmp_path):
     with pytest.raises(UserError, match="no row is usable"):
         tokenise(iter(()), MAKE, "k", tmp_path)
-    with pytest.raises(UserError, match=r"no row is usable.*'n_skipped': 1"):
+    with pytest.raises(UserError, match=r"no row is usable.*1 bad rows skipped"):
         tokenise(rows(1, row0={"bad": 1}), MAKE, "k", tmp_path, policy=RowReport("skip"))
 
 

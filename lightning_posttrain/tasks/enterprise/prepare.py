@@ -121,7 +121,7 @@ def prepared(task: str, spec: EnterpriseSpec) -> Prepared:
         parts, note = _tatqa(source, spec)
     else:
         source = read_nl2sql(spec.source, spec.only)
-        parts, note = _nl2sql(source, spec), ""
+        parts, note = _nl2sql(source, spec), source.note
     return _finished(task, spec, source, parts, note, files)
 
 
@@ -283,6 +283,9 @@ def _stats(task: Task, rows: Sequence[Sourced]) -> dict[str, Any]:
         for name in ("label_name", "answer_type", "scale", "db_id")
         if all(name in row for row, _ in rows)
     }
+    if any("target_runs" in row for row, _ in rows):
+        failing = Counter(str(row["db_id"]) for row, _ in rows if not row["target_runs"])
+        counted["targets_that_do_not_run"] = dict(sorted(failing.items()))
     if isinstance(task, PubMedQA):
         counted["answer"] = dict(sorted(Counter(row["answer"] for row, _ in rows).items()))
     return {

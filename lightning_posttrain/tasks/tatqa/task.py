@@ -7,24 +7,14 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from ...types import Completion, Message, Record, UserError
+from ..answers import final_answer
 from ..base import Score, Task
 from ..enterprise.labels import Rules, check_rules, text_of
-from ..inis.score import final_answer
-from .answer import (
-    BOX,
-    Reading,
-    bag_f1,
-    escaped,
-    first_box_compat,
-    join,
-    last_box,
-    normal_compat,
-    plain,
-    readings,
-    same,
-    set_f1_compat,
-)
-from .official import SCALES, TYPES, Official, gold_parts, official_score
+from ..latex import BOX, last_box, plain
+from .answer import escaped, first_box_compat, join, normal_compat, set_f1_compat
+from .official import SCALES, TYPES, Official, gold_parts, is_number, official_score
+from .reading import Reading, readings, splits
+from .values import amount, bag_f1, folded, same
 
 _ROWS = (
     "a row needs `table`, `paragraphs`, `question`, `answer`, `answer_type` and `scale`; `prepare tatqa` writes them"
@@ -37,10 +27,11 @@ class TatQA(Task):
     Metrics of one completion:
 
     - ``official_em``, ``official_f1``, ``scale_accuracy``: the published metric (`official_score`) of the reading that
-      suits best: the answer's last word may be its scale, its commas may part several answers. Which one it was is
-      ``parsed`` and ``scale`` in the detail.
+      suits best: it may name its scale, and be a list in any usual way of writing one. Which one it was is ``parsed``
+      and ``scale`` in the detail.
     - the same followed by ``_span``, ``_multi_span``, ``_arithmetic``, ``_count``: of the questions of that type.
-    - ``exact_match``: the last box has gold's parts, numbers to two decimals, and its scale if that is asked for.
+    - ``exact_match``: the last box has gold's parts, numbers to two decimals, and its scale if that is asked for, or
+      the same amount in another (1.5 million = 1,500 thousand).
     - ``f1``: of words and numbers, each as often as it is there, of the last box and gold with their scales.
     - ``boxed_rate``: there is a closed box.
     - ``eos_rate``: the model ended the completion itself.
@@ -147,23 +138,27 @@ class TatQA(Task):
         return Score({name: float(value) for name, value in values.items()}, detail, reason)
 
     def _official(self, answer: str | None, meta: Mapping[str, Any]) -> tuple[Official, Reading]:
-        """The published metric of the best reading, and that reading."""
+        """The published metric of the best reading, and that reading.
+
+        That metric takes "5 million or 6 million" for 5 million; a text that begins with an amount and is none counts
+        only if it is gold's.
+        """
         if answer is None:
             return Official(0.0, 0.0, 0.0), Reading((), "")
         gold = meta["answer"], meta["answer_type"], meta["scale"]
-        return max(
-            ((official_score(*gold, list(way.parts), way.scale), way) for way in readings(answer)),
-            key=lambda scored: scored[0],
-        )
+        known = set(map(folded, meta["golds"]))
+        ways = [w for w in readings(answer) if all(_is_one(part) or folded(part) in known for part in w.parts)]
+        scored = [(official_score(*gold, list(way.parts), way.scale), way) for way in ways]
+        return max(scored, key=lambda one: one[0], default=(Official(0.0, 0.0, 0.0), Reading((answer,), "")))
 
     def _strict(self, answer: str | None, text: str, meta: Mapping[str, Any]) -> tuple[float, float, float]:
         boxed = float(last_box(final_answer(text)) is not None)
         if answer is None:
             return 0.0, 0.0, boxed
         scale = meta["scale"] if self.scale == "append" else None
-        ways = readings(answer)
-        exact = any(same(way, meta["golds"], scale) for way in ways)
-        return float(exact), max(bag_f1(way, meta["golds"], scale) for way in ways), boxed
+        ways = splits(answer)
+        exact = any(same(parts, meta["golds"], scale) for parts in ways)
+        return float(exact), max(bag_f1(parts, meta["golds"], scale) for parts in ways), boxed
 
     def _compat(self, answer: str | None, text: str, meta: Mapping[str, Any]) -> tuple[float, float, float]:
         gold = ", ".join(meta["golds"])
@@ -171,7 +166,12 @@ class TatQA(Task):
         return float(exact), set_f1_compat(text, gold), float(BOX in text)
 
     def _but_for_scale(self, answer: str, meta: Mapping[str, Any]) -> bool:
-        return any(same(way, meta["golds"], None) for way in readings(answer))
+        return any(same(parts, meta["golds"], None) for parts in splits(answer))
+
+
+def _is_one(part: str) -> bool:
+    """Whether a part is one amount, or nothing that the published metric reads as a number."""
+    return not is_number(part) or amount(part) is not None
 
 
 def _golds(row: Mapping[str, Any], kind: str, origin: str) -> tuple[str, ...]:
