@@ -19,6 +19,7 @@ from ..metrics.means import NamedMeans
 from ..ops.ranks import gather_rows
 from ..progress import doing
 from ..records.sources import fingerprint, read_rows, rows_where
+from ..rollout.linears import Dtype
 from ..rollout.sampler import SamplingParams
 from ..tasks.base import Score, Task
 from ..types import Completion, Record, UserError
@@ -60,6 +61,7 @@ class GenerationEval(Evaluation):
             of the task there is nothing to evaluate).
         where: evaluate only rows that have these values in these columns, such as ``{difficulty: easy}``.
         choose: which rows ``max_examples`` leaves: those ``drawn`` by ``seed``, or the ``first`` of the file.
+        dtype: of the products of the linear layers, as in `KVCacheSampler`; ``model`` evaluates what was trained.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class GenerationEval(Evaluation):
         others: Literal["error", "skip"] = "error",
         where: dict[str, Any] | None = None,
         choose: Literal["drawn", "first"] = "drawn",
+        dtype: Dtype = "model",
     ) -> None:
         super().__init__(every_n_steps)
         if samples < 1:
@@ -89,6 +92,7 @@ class GenerationEval(Evaluation):
             raise UserError(f"GenerationEval: debug={debug!r}; give a word that a file's name can begin with, or null")
         self.task, self.path = task, path
         self.max_examples, self.sampling, self.max_rows, self.seed = max_examples, sampling, max_rows, seed
+        self.dtype = dtype
         self.samples, self.debug, self.others, self.where = samples, debug, others, where or {}
         self.choose = choose
         self.source = path or ""
@@ -158,6 +162,7 @@ class GenerationEval(Evaluation):
                 seed=self.seed,
                 keys=mine,
                 max_rows=self.max_rows,
+                dtype=self.dtype,
             )
         flat = iter(self.task.score_all([(r, c) for r, group in zip(records, groups, strict=True) for c in group]))
         scored = [[next(flat) for _ in group] for group in groups]
@@ -206,6 +211,7 @@ class GenerationEval(Evaluation):
             "task_parameters": {name: as_plain(value) for name, value in task.items()},
             "sampling": asdict(self.sampling),
             "seed": self.seed,
+            "dtype": self.dtype,
         }
 
     def _folder(self, trainer: L.Trainer) -> Path:

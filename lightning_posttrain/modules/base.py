@@ -28,6 +28,7 @@ from ..models.spec import LoadSpec, LoraSpec
 from ..ops.logprobs import token_logprobs
 from ..ops.seeds import seeded
 from ..ops.sharding import full
+from ..rollout.linears import Dtype
 from ..rollout.sampler import SamplingParams, generate
 from ..text.spec import ChatSpec
 from ..text.tokenizer import TokenizerSpec, tokenizer_fingerprint
@@ -224,13 +225,15 @@ class PolicyModule(BuildsPolicy):
         seed: int = 0,
         keys: Sequence[int | str] | None = None,
         max_rows: int = 128,
+        dtype: Dtype = "model",
     ) -> list[list[Completion]]:
         """``n`` answers to each record's prompt, ``[record][sample]``; arguments as in `rollout.sampler.generate`.
 
         Drawn as at step 0, whatever the step: differences between evaluations are the policy's.
         """
         prompts = [self.renderer.question(record) for record in records]
-        how = {"n": n, "seed": seed, "keys": keys, "max_rows": max_rows, "origins": [r.origin or r.id for r in records]}
+        how = {"n": n, "seed": seed, "keys": keys, "max_rows": max_rows, "dtype": dtype}
+        how["origins"] = [r.origin or r.id for r in records]
         return generate(self.model, prompts, sampling, self.renderer.stop_ids, self.decode, **how)  # type: ignore[arg-type]
 
     def predict_step(self, batch: list[dict[str, Any]], batch_idx: int) -> list[dict[str, Any]]:

@@ -33,7 +33,7 @@ from ..tasks.reward import Reward, RewardRunner, totals
 from ..types import MicroBatch, StepBatch, UserError
 from .base import PolicyModule
 from .grpo_spec import AdvantageSpec, EntropySpec, ImportanceSpec, KLSpec
-from .policy_step import PolicyStep, detach, policy_step
+from .policy_step import PolicyStep, detach, largest_gap, policy_step
 from .rollout_stats import rollout_stats
 
 
@@ -140,7 +140,8 @@ class GRPOModule(PolicyModule):
         means = {k: sum(float(u[k]) for u in updates) / len(updates) for k in updates[0]}
         self.log_dict({f"rollout/{k}": v for k, v in stats.items()}, batch_size=1)
         self.log("reward", stats["reward"], prog_bar=True, logger=False, batch_size=1)
-        self.log_step({**means, "run_share": sum(r.trained for r in rollouts) / len(rollouts)})
+        known = {"run_share": sum(r.trained for r in rollouts) / len(rollouts), "sampler_gap_max": largest_gap(steps)}
+        self.log_step({**means, **known})
 
     def roll_out(self, prompts: list[Prompt]) -> list[list[Rollout]]:
         """Complete and score ``prompts``, each rank its share; every rank gets all groups, in the order given."""

@@ -11,6 +11,7 @@ import torch
 
 from ..batching.cut import cut_step
 from ..batching.tree import collate_all
+from ..ops.ranks import gather
 from ..rollout.rollouts import Rollout
 from ..types import Example, StepBatch
 
@@ -75,6 +76,15 @@ def policy_step(
         epoch=epoch,
         index=index,
     )
+
+
+def largest_gap(steps: list[PolicyStep]) -> float:
+    """Largest difference (nats) between a drawn token's log-probs by trainer and sampler, over all ranks."""
+    gaps = [0.0]
+    for micro in (m for step in steps for m in step.micros if "old" in m.columns):
+        gap = (micro.columns["old"] - micro.columns["sampler"]).nan_to_num(posinf=0.0, neginf=0.0)
+        gaps.append(float(gap.abs().max()))
+    return max(gather(max(gaps)))
 
 
 def detach(steps: list[PolicyStep], column: str) -> dict[str, np.ndarray]:

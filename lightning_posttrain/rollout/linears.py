@@ -114,8 +114,12 @@ def _forward(
 
 
 def _packed(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`F.linear` by oneDNN, of a packed weight or of one as it is."""
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    """`F.linear` by oneDNN, of a packed weight or of one as it is.
+
+    From two rows on a row's numbers do not depend on how many there are, so a single one gets company.
+    """
+    rows = x if len(x) > 1 else x.repeat(2, 1)
+    return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")[: len(x)]
 
 
 def _linear(module: nn.Module) -> bool:
@@ -125,7 +129,8 @@ def _linear(module: nn.Module) -> bool:
 
 
 def _quantised(module: nn.Module) -> bool:
-    return type(module).__name__ == "Linear4bit"
+    kind = type(module)  # peft's wrapper of one has the same name
+    return kind.__name__ == "Linear4bit" and kind.__module__.startswith("bitsandbytes.")
 
 
 def _dequantised(module: Any) -> Tensor:

@@ -98,7 +98,7 @@ def generate(
         max_tokens: most distinct prompt tokens in one decoder call, unless one prompt alone has more (memory).
         origins: where each prompt is from, for errors; its index by default.
         dtype: of the products of the linear layers: what the model computes in; ``bfloat16``, with which log-probs are
-            off by a few hundredths of a nat; ``auto``, bfloat16 on a CPU that multiplies it natively.
+            off by about a hundredth of a nat; ``auto``, bfloat16 on a CPU that multiplies it natively.
 
     Returns:
         ``[prompt][sample]``.

@@ -94,6 +94,18 @@ def test_auto_is_bfloat16_where_the_processor_multiplies_it(monkeypatch):
             assert torch.allclose(layer(x), F.linear(x, layer.weight, layer.bias), atol=1e-5) != able
 
 
+@pytest.mark.parametrize("dtype", ["model", "bfloat16"])
+@pytest.mark.parametrize("shape", [(192, 96), (576, 1536)])
+def test_a_row_s_numbers_do_not_depend_on_the_others(shape, dtype):
+    if not linears._onednn(torch.float32 if dtype == "model" else torch.bfloat16):
+        pytest.skip("another library multiplies here")
+    layer, x = linear(shape), torch.randn(64, shape[1])
+    with torch.no_grad(), fast_linears(layer, dtype):
+        together = layer(x)
+        for rows in (1, 2, 3, 5, 8, 17, 33):
+            assert torch.equal(layer(x[:rows]), together[:rows])
+
+
 def test_without_room_weights_are_used_as_they_lie(monkeypatch):
     monkeypatch.setattr(linears, "SHARE", 0.0)
     layer, x = linear(), torch.randn(3, 96)
