@@ -36,7 +36,7 @@ _SPOKEN = {
     **{"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "list": "a list"},
     **{"dict": "a mapping", "NoneType": "null"},
 }
-_NESTED = re.compile(r"(?P<option>\w+)=NestedArg\(key='(?P<key>[^']+)'")
+_NESTED = re.compile(r"NestedArg\(key='([^']+)'")
 _NEGATIVE = re.compile(r"^-(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^-\.?(inf|nan)$", re.IGNORECASE)
 """What begins with a dash and is a number: argparse's own pattern knows no exponents."""
 _LONGEST = 600
@@ -82,8 +82,6 @@ def shortened(message: str) -> str:
     >>> shortened('Parser key "n":\\n  Expected a <class \\'int\\'>. Got value: abc')
     'n=abc: give a whole number'
     """
-    if nested := _NESTED.search(message):
-        return f"--{nested['option']}.{nested['key']}: there is no such option; give --{nested['option']} one value"
     keys = list(_KEY.finditer(message))
     path = [key[1] for key in keys]
     if unknown := _UNKNOWN.search(message):
@@ -98,6 +96,9 @@ def shortened(message: str) -> str:
     value = _VALUE.search(inner)
     if value is None:
         return _flat(message)
+    if nested := _NESTED.match(value[1].strip()):
+        option = ".".join(path)
+        return f"--{option}.{nested[1]}: there is no such option; give --{option} one value"
     tried = inner[: value.start()]
     problem = f"{'.'.join(path)}={value[1].strip()[:100]}"
     if named := _CLASS.search(tried):

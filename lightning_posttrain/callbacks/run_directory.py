@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from ..records.files import cannot_write, read_json
+from ..records.files import read_json, writing
 from ..types import UserError
 from .run_lock import RunLock
 
@@ -64,13 +65,10 @@ class RunDirectory:
         try:
             self._refuse_a_run(resume or overwrite)  # nobody else writes from here on
             if overwrite and not resume and self._holds_a_run():
-                with RunLock(self.path / "checkpoints"):
+                with RunLock(self.path / "checkpoints"), writing(self.path):
                     self._clear()
             self._found = set(self._own())
-        except OSError as error:
-            self.release()
-            raise cannot_write(self.path, error) from error
-        except UserError:
+        except BaseException:
             self.release()
             raise
 
@@ -147,23 +145,27 @@ def free_directory(base: Path, command: str) -> RunDirectory:
         return RunDirectory(Path(os.environ[NAMED]), command)
     if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("run.dir=null with several processes, each of which would choose one; give --run.dir")
-    number, path = 1, base
     missing = [folder for folder in base.parents if not folder.exists()]
-    while True:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.mkdir()
-            break
-        except FileExistsError:
-            number += 1
-            path = base.with_name(f"{base.name}-{number}")
-        except OSError as error:
-            raise cannot_write(path, error) from error
+    path = _new(base)
     found = RunDirectory(path, command)
     found.claim()
     found._made = [path, *missing]
     os.environ[NAMED] = str(path)
     return found
+
+
+def _new(base: Path) -> Path:
+    """A folder that this process has made: ``base``, or the first of ``base-2``, ``base-3``, ... that was not there."""
+    with writing(base):
+        base.parent.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            path = base if number == 1 else base.with_name(f"{base.name}-{number}")
+            try:
+                path.mkdir()
+                return path
+            except FileExistsError:
+                continue
+    raise AssertionError("numbers do not end")
 
 
 def _remove(path: Path) -> None:

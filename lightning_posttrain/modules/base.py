@@ -47,7 +47,7 @@ class PolicyModule(BuildsPolicy):
     """A language model and the loop that trains it.
 
     Args:
-        pretrained: folder or hub id of weights, or of an adapter; brings its own tokenizer.
+        pretrained: folder or hub id of weights or of an adapter, or a GGUF file; brings its own tokenizer.
         architecture: config fields with ``model_type``, or the ``name`` of an Olmo 3 model (olmo3_1m to olmo3_1b) and
             what differs, for random weights; used when ``pretrained`` is null.
         tokenizer: of a model with random weights; with ``pretrained`` only its ``source`` or ``pad_token``.

@@ -81,8 +81,7 @@ def blamed(error: BaseException, config: Any) -> UserError:
     defaults = {p.name: p.default for p in inspect.signature(Trainer.__init__).parameters.values()}
     given: dict[str, Any] = {}
     for group in ("trainer", "optimizer", "lr_scheduler"):
-        options = dict(config.get(group) or {})
-        options |= dict(options.pop("init_args", None) or {})
+        options = {key.replace("init_args.", ""): value for key, value in dict(config.get(group) or {}).items()}
         given |= {f"{group}.{k}": v for k, v in options.items() if v is not None and v != defaults.get(k, ...)}
     found = [f"{key}={value}" for key, value in given.items() if _speaks_of(error, text, key, value)]
     return UserError(f"{', '.join(found[:3]) or 'the configuration cannot be run'}: {text}")
@@ -91,5 +90,8 @@ def blamed(error: BaseException, config: Any) -> UserError:
 def _speaks_of(error: BaseException, text: str, key: str, value: Any) -> bool:
     if isinstance(error, ZeroDivisionError):
         return value == 0 and value is not False
+    number = re.escape(str(value)) if isinstance(value, int | float) and value not in (0, 1) else None
+    if number is not None and re.search(rf"(?<![\w.]){number}(?![\w.])", text):
+        return True
     name = key.rpartition(".")[2]
     return bool(re.search(rf"\b{re.escape(name)}\b", text)) or (isinstance(value, str) and value in text)

@@ -25,6 +25,8 @@ def cannot_write(place: Path, error: OSError) -> UserError:
     full = error.errno in FULL or "requested and" in str(error)  # numpy's words for a write that was cut short
     remedy = "free the disk, or choose another folder" if full else "choose another folder"
     reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, FileExistsError):
+        reason = "Not a directory"  # what mkdir says where a parent is a file
     return UserError(f"cannot write in {place}: {reason}; {remedy}")
 
 

@@ -23,7 +23,7 @@ MARK = "\ufdd0"
 """Put behind the first character of what shall stay text: a noncharacter, which no text for interchange holds."""
 
 _TURN = re.compile(r"<[|\uff5c].*[|\uff5c]>")
-_MARKER = re.compile(
+MARKER = re.compile(
     r"[<\[]/?(\w+:)?(think|thought|reason|reflect|tool|function|invoke|parameter|arg_|observation)\w*[>\]]", re.I
 )
 """What markers of turns, and of thoughts and tools, look like, for those that a chat template builds or lacks."""
@@ -47,7 +47,7 @@ def control_texts(tokenizer: PreTrainedTokenizerBase) -> set[str]:
     markers = {
         text
         for text in added
-        if text.strip() and (text in templates or _TURN.fullmatch(text) or _MARKER.fullmatch(text))
+        if text.strip() and (text in templates or _TURN.fullmatch(text) or MARKER.fullmatch(text))
     }
     return special_texts(tokenizer) | markers
 
@@ -71,7 +71,7 @@ class SpecialTextPolicy:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, policy: SpecialText) -> None:
         self.policy = policy
-        self._special = any_of(text for text in special_texts(tokenizer) if not _MARKER.fullmatch(text))
+        self._special = any_of(text for text in special_texts(tokenizer) if not MARKER.fullmatch(text))
         self._control = any_of(control_texts(tokenizer))
 
     def messages(self, messages: Items[Message]) -> tuple[Message, ...]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from ..types import Message, UserError
 from . import held
 from .chat_text import ChatText
+from .control import MARKER
 
 PROBE = "\ufdd1answer\ufdd1"
 """Stands for an answer where the text around it is asked for."""
@@ -97,12 +98,13 @@ def _after_opening(chat: ChatText, before: Items[Message], message: Message, pro
     missing = held.missing(message, opening, whole[len(opening) :] if whole.startswith(opening) else whole)
     if missing:
         raise held.dropped(len(before), message, *missing)
-    if not whole.startswith(opening):
+    if not whole.startswith(opening) or (said and MARKER.match(content)):  # it thinks, but not as the prompt began
         at = _same(whole, prompt)
         raise UserError(
             f"message {len(before)} does not continue its generation prompt: the chat template writes "
-            f"{held.short(whole[at:])} where a sampler is given {held.short(prompt[at:])}. Choose another prompt with "
-            "`template_kwargs` (for example {enable_thinking: true}), or set another `chat_template`."
+            f"{held.short(whole[at:])} where a sampler is given {held.short(prompt[at:])}. Begin the answer as the "
+            "prompt ends, choose another prompt with `template_kwargs` (for example {enable_thinking: true}), or set "
+            "another `chat_template`."
         )
     note = OPENED.format(said) if prompt.startswith(opening) else UNLIKE
     return Turn(opening, whole[len(opening) :], (note, *_added(message, whole[len(opening) :])))

@@ -47,6 +47,18 @@ def test_a_report_of_two_runs(run, tmp_path, capsys):
     assert "eval/gsm8k/accuracy" in page
 
 
+def test_a_report_of_one_run_goes_into_its_directory(run, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "one", symlinks=True)
+    assert main(["report", str(tmp_path / "one")]) == 0
+    folder = tmp_path / "one" / "report"
+    assert (
+        capsys.readouterr().out.splitlines()[-1].startswith(f"{folder}: report.md, metrics.csv and curves.png of one")
+    )
+    assert {path.name for path in folder.iterdir()} == {"report.md", "metrics.csv", "curves.png"}
+    assert main(["report", str(tmp_path / "one"), str(run)]) == 2
+    assert "--output FOLDER" in capsys.readouterr().err
+
+
 def test_all_curves_adds_the_speed(run, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(curves, "plot_curves", lambda path, panels, **_: drawn.append(set(panels)))

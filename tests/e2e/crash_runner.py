@@ -2,7 +2,7 @@
 
 Imports once and forks a child per attempt, so an attempt costs a fraction of a second. Every attempt of a case resumes
 from the newest intact checkpoint; a fault says how the attempt ends. The faults use real signals and real file limits.
-A case with a ``world`` of 2 runs two ranks of DDP over gloo; its fault happens in rank 1 only.
+A case with a ``world`` of 2 runs two ranks of DDP over gloo; its fault happens in rank 1, or ``everywhere``.
 """
 
 from __future__ import annotations
@@ -176,7 +176,13 @@ def run(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
                 if world > 1:
                     ddp = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "LOCAL_RANK": rank, "NODE_RANK": 0}
                     os.environ.update({k: str(v) for k, v in ddp.items()}, GLOO_SOCKET_IFNAME="lo")
-                attempt(folder, number, fault if rank == world - 1 else {}, case.get("options", {}), rank)
+                attempt(
+                    folder,
+                    number,
+                    fault if rank == world - 1 or fault.get("everywhere") else {},
+                    case.get("options", {}),
+                    rank,
+                )
             children.append(child)
         exits += [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
         files.append(sorted(path.name for path in (folder / "checkpoints").glob("*")))

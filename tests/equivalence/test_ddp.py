@@ -21,6 +21,20 @@ OPTIONS: dict[str, Any] = {"max_epochs": 2, "checkpoints": {"every_n_steps": 100
 THREE = {"per_step": 3, "tokens_per_micro": 44}
 """Steps of which some have more than two examples that fit with no other: one of two ranks is idle once."""
 SIGTERM = {"kind": "signal_in", "place": "on_train_batch_start", "step": 3, "signal": 15}
+EARLY = {
+    f"{place}-{'both' if everywhere else 'one'}": {"kind": "signal_in", "place": place, "step": 0, "signal": 15}
+    | {"everywhere": everywhere}
+    for place in ("on_fit_start", "on_sanity_check_start", "on_validation_batch_start", "on_train_start")
+    for everywhere in (False, True)
+}
+"""Signals before the first step, and where they arrive."""
+BUSY = {
+    f"{place}-{'both' if everywhere else 'one'}": {"kind": "signal_in", "place": place, "step": 3, "signal": 15}
+    | {"everywhere": everywhere}
+    for place in ("on_validation_batch_start", "on_after_backward")
+    for everywhere in (False, True)
+}
+"""The same between and within steps."""
 CASES: dict[str, Any] = {
     "one": {"attempts": [{}], "options": OPTIONS},
     "two": {"attempts": [{}], "options": {**OPTIONS, "world": 2}},
@@ -39,6 +53,9 @@ CASES: dict[str, Any] = {
     "fsdp-folders": {"attempts": [SIGTERM, {}], "options": {**OPTIONS, "world": 2, "fsdp": "folders"}},
     "stopped": {"attempts": [SIGTERM, {}], "options": {**OPTIONS, "world": 2}},
 }
+STEPWISE = {**OPTIONS, "world": 2, "val_check_interval": 3}
+CASES |= {f"early-{k}": {"attempts": [v], "options": {**STEPWISE, "num_sanity_val_steps": 2}} for k, v in EARLY.items()}
+CASES |= {f"busy-{k}": {"attempts": [v], "options": STEPWISE} for k, v in BUSY.items()}
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +118,16 @@ def test_a_signal_to_one_rank_stops_both_and_the_run_resumes(name: str, whole: s
     assert exits(work, name) == [143, 143, 0, 0]
     assert values(work / name, "loss") == values(work / whole, "loss")
     assert (work / name / "weights").read_text() == (work / whole / "weights").read_text()
+
+
+@pytest.mark.parametrize("name", EARLY)
+def test_a_signal_before_the_first_step_stops_all_ranks(name: str, work: Path) -> None:
+    assert exits(work, f"early-{name}") == [143, 143]
+    assert not list((work / f"early-{name}" / "checkpoints").glob("*.ckpt"))
+
+
+@pytest.mark.parametrize("name", BUSY)
+def test_a_signal_stops_all_ranks_within_a_step(name: str, work: Path) -> None:
+    assert exits(work, f"busy-{name}") == [143, 143]
+    (kept,) = (work / f"busy-{name}" / "checkpoints").glob("step-*.ckpt")
+    assert int(kept.stem.rpartition("-")[2]) in (3, 4)

@@ -6,6 +6,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
+import yaml
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
@@ -14,7 +15,10 @@ from lightning_posttrain.models import gguf as ours
 from lightning_posttrain.types import UserError
 
 HEADS, GROUPS, HIDDEN = 4, 2, 32
-TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 NAMES = {
     "input_layernorm": "attn_norm",
     "self_attn.q_proj": "attn_q",
@@ -188,3 +192,20 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path, capsys):
     assert (tmp_path / "out" / "thesis.txt").read_text() == "mine"
     assert main(["prepare", "model", "nothing", "--output_dir", str(tmp_path / "new")]) == 2
     assert "smollm2" in capsys.readouterr().err
+
+
+def test_a_run_takes_a_file_and_writes_a_model_of_its_own(tmp_path, tiny_config, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = _write(tmp_path / "tiny.gguf", _model())
+    config = yaml.safe_load(tiny_config.read_text())
+    config["model"]["init_args"] = {"pretrained": str(path), "optimizer": {"lr": 1e-3}}
+    tiny_config.write_text(yaml.safe_dump(config))
+    assert main(["fit", "-c", str(tiny_config), "--trainer.max_steps", "1", "--run.dir", "run"]) == 0
+    assert len(list((tmp_path / ".cache" / "models").iterdir())) == 1
+    assert AutoTokenizer.from_pretrained("run/model").chat_template == TEMPLATE
+    assert (
+        main(["fit", "-c", str(tiny_config), "--trainer.max_steps", "1", "--run.dir", "again", "--model.lora.r", "2"])
+        == 0
+    )
+    base = json.loads((tmp_path / "again" / "model" / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert AutoModelForCausalLM.from_pretrained(base).num_parameters() == _model().num_parameters()

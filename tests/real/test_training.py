@@ -20,6 +20,8 @@ from lightning_posttrain.modules.dpo import DPOModule
 from lightning_posttrain.modules.grpo import GRPOModule
 from lightning_posttrain.modules.optim import OptimizerSpec, ScheduleSpec
 from lightning_posttrain.modules.sft import SFTModule
+from lightning_posttrain.ops.attention import plain_attention
+from lightning_posttrain.ops.logprobs import base_model
 from lightning_posttrain.rollout.sampler import SamplingParams
 from lightning_posttrain.tasks.gsm8k import GSM8K
 from lightning_posttrain.tasks.reward import Reward
@@ -127,10 +129,9 @@ def test_dpo_takes_the_steps_of_plain_torch(tmp_path, smollm2):
     first = plain.gradient(model, parts())
     optimizer.step()
     second = plain.gradient(model, parts())
-    print(seen.losses, seen.norms, first, second)
     assert (seen.losses[0], seen.norms[0]) == (pytest.approx(first[0], rel=2e-6), pytest.approx(first[1], rel=1e-4))
     assert second[0] < 0.6 < first[0]
-    assert (seen.losses[1], seen.norms[1]) == (pytest.approx(second[0], rel=1e-3), pytest.approx(second[1], rel=1e-2))
+    assert (seen.losses[1], seen.norms[1]) == (pytest.approx(second[0], rel=1e-4), pytest.approx(second[1], rel=1e-4))
 
 
 class Length(Reward):
@@ -171,7 +172,7 @@ def test_grpo_learns_from_what_it_drew_as_plain_torch(tmp_path, smollm2):
             yield -(one["advantage"] * torch.exp(found - found.detach())).sum() / total
 
     loss, norm = plain.gradient(model, parts())
-    print(seen.losses, seen.norms, loss, norm)
+    assert norm > 1  # the rewards of a group differ
     assert seen.losses[0] == pytest.approx(loss, abs=1e-6)
     assert seen.norms[0] == pytest.approx(norm, rel=1e-4)
 
@@ -193,7 +194,6 @@ def test_qlora_starts_as_peft_on_bitsandbytes_does(tmp_path, smollm2, talks):
     base = AutoModelForCausalLM.from_pretrained(smollm2, dtype=torch.float32, quantization_config=four_bits)
     model = PeftModel.from_pretrained(base, tmp_path / "adapter", is_trainable=True).train()
     loss, norm = plain.gradient(model, plain.nll(talks[:2])(model))
-    print(seen.losses, seen.norms, loss, norm)
     assert seen.losses[0] == pytest.approx(loss, rel=2e-6)
     assert seen.norms[0] == pytest.approx(norm, rel=1e-4)
 
@@ -204,7 +204,7 @@ def test_what_is_exported_is_what_was_trained(tmp_path, smollm2, talks, kind):
     module = SFTModule(**options(smollm2, lora=lora, optimizer=OptimizerSpec(lr=1e-3 if lora else 2e-5)))
     train(tmp_path, module, sft_data(tmp_path, 4), 2, ModelExport(tmp_path / "model"))
     ids = torch.tensor(talks[3][0])[None]
-    with torch.inference_mode():
+    with plain_attention(base_model(module.model)), torch.inference_mode():
         trained = module.model.eval()(input_ids=ids, use_cache=False).logits
     del module
     if kind == "whole":

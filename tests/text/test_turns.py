@@ -116,6 +116,13 @@ def test_an_answer_without_thoughts_is_trained_as_a_finished_turn_and_said_to_be
     assert r"the generation prompt ends in '<think>\n', which answers do not continue" in note
 
 
+def test_thoughts_that_begin_otherwise_than_the_prompt_opened_them():
+    renderer = renderer_for(chat_template="tags")
+    with pytest.raises(UserError, match=r"message 1 does not continue its generation prompt.*Begin the answer as"):
+        renderer.sequences(talk("q", "<think>so</think>a"))
+    assert runs(renderer, talk("q", "<start_working_out>so")) == [["so<|im_end|>"]]
+
+
 def test_thoughts_that_a_template_drops_are_refused():
     renderer = renderer_for(chat_template=DROPS)
     row = talk("q", "<think>so</think>a")

@@ -40,7 +40,7 @@ class Filling:
     reverse: Database
 
 
-@lru_cache(256)
+@lru_cache(64)
 def fillings(shape: Shape, queries: tuple[str, ...]) -> tuple[Filling, ...]:
     """Databases of a shape that tell gold queries from similar ones.
 
