@@ -10,6 +10,7 @@ from lightning_posttrain.modules.sft import SFTModule
 from lightning_posttrain.ops.attention import plain_attention
 from lightning_posttrain.ops.logprobs import token_logprobs
 from lightning_posttrain.text.spec import ChatSpec
+from lightning_posttrain.text.tokenizer import TokenizerSpec
 from lightning_posttrain.types import Conversation, Message, UserError
 
 
@@ -20,7 +21,9 @@ def talk(*texts: str) -> Conversation:
 
 def test_a_text_model_loads_with_the_image_token_of_its_tokenizer(tmp_path, real_tokenizer):
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "head_dim": 8}
-    config = AutoConfig.for_model("gemma3_text", vocab_size=262_144, **sizes, num_attention_heads=2)
+    config = AutoConfig.for_model(
+        "gemma3_text", vocab_size=262_144, **sizes, num_attention_heads=2, num_key_value_heads=1
+    )
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
     real_tokenizer("gemma3").save_pretrained(tmp_path)
     module = SFTModule(pretrained=str(tmp_path), chat=ChatSpec(special_text="allow"))
@@ -32,7 +35,7 @@ def test_a_text_model_loads_with_the_image_token_of_its_tokenizer(tmp_path, real
 
 
 def test_real_weights_give_packed_rows_the_log_probs_of_separate_ones(smollm2):
-    module = SFTModule(pretrained=str(smollm2))
+    module = SFTModule(pretrained=str(smollm2), tokenizer=TokenizerSpec(pad_token="<|endoftext|>"))
     module.build()
     renderer = module.training_renderer(supervise="last_turn")
     rows = [renderer.sequence(talk(q, a)) for q, a in (("What is 6 times 7?", "42."), ("Say hi.", "Hello there!"))]
