@@ -46,17 +46,32 @@ def arguments(description: str | None, result: str, variants: Sequence[str]) -> 
     """Options of every comparison with TRL."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, default=HERE.parent.parent / "shared" / "data")
+    parser.add_argument("--pretrained", type=Path, help="folder of a real model, in place of 14M random weights")
     parser.add_argument("--variants", nargs="+", choices=variants, default=variants, help="of TRL")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, help="OMP_NUM_THREADS of every run; PyTorch's own choice by default")
     parser.add_argument("--trl-python", default=sys.executable, help="interpreter that has TRL, if this one has not")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / result)
+    parser.add_argument("--out", type=Path, help=f"results/{result} by default, or with the model's name in it")
+    parser.set_defaults(result=result)
     return parser
 
 
-def save(args: argparse.Namespace, threads: int, about: dict[str, Any], results: dict[str, Any]) -> None:
+def inputs(args: argparse.Namespace) -> dict[str, Any]:
+    """What the role ``prepare`` reads: data, and the model if there is one."""
+    return {"data_dir": args.data_dir} | ({"pretrained": args.pretrained} if args.pretrained else {})
+
+
+def result_file(args: argparse.Namespace) -> Path:
+    """Where the results go: ``--out``, or the comparison's own file, with the name of a real model in it."""
+    name = Path(args.result)
+    return args.out or HERE / "results" / (
+        f"{name.stem}_{args.pretrained.name}{name.suffix}" if args.pretrained else args.result
+    )
+
+
+def save(args: argparse.Namespace, out: Path, threads: int, about: dict[str, Any], results: dict[str, Any]) -> None:
     """Write the results with the machine and what else there is to know about the runs."""
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {threads} threads"
     about = {"machine": machine, **about, "steps": args.steps, "warmup": args.warmup, "rounds": args.rounds}
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps({"about": about, **results}, indent=1) + "\n", "utf-8")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps({"about": about, **results}, indent=1) + "\n", "utf-8")

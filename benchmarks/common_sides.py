@@ -53,10 +53,27 @@ def random_model(tokenizer: Any, **fields: Any) -> Any:
     return AutoModelForCausalLM.from_config(AutoConfig.for_model("qwen2", **DECODER | fields | ids))
 
 
+def published_model(folder: Path, pretrained: Path) -> tuple[Any, dict[str, int]]:
+    """Let ``folder/model`` be the model in ``pretrained``; its tokenizer, and its sizes as `save_model` says them."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model").symlink_to(pretrained.resolve(), target_is_directory=True)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(pretrained))
+    tokenizer = AutoTokenizer.from_pretrained(pretrained)
+    return tokenizer, sizes(model, tokenizer)
+
+
 def save_model(folder: Path, model: Any, tokenizer: Any) -> dict[str, int]:
     """Write ``folder/model``, which both sides read; its sizes."""
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
+    return sizes(model, tokenizer)
+
+
+def sizes(model: Any, tokenizer: Any) -> dict[str, int]:
+    """Tokens and parameters, all and without the embedding."""
     total, embedding = model.num_parameters(), model.get_input_embeddings().weight.numel()
     return {"tokens": len(tokenizer), "parameters": total, "non_embedding": total - embedding}
 

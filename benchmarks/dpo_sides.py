@@ -26,6 +26,7 @@ from common_sides import (
     TRL_COMMON,
     answer,
     lightning_trainer,
+    published_model,
     random_model,
     read_rows,
     save_model,
@@ -111,11 +112,15 @@ def corpus(data: Path) -> Iterator[str]:
         yield from (article["QUESTION"], article["LONG_ANSWER"], *article["CONTEXTS"])
 
 
-def prepare(folder: Path, setting: str, data: Path, pairs: int) -> dict[str, Any]:
-    """Write ``rows.jsonl`` and ``model/`` (random weights, tokenizer); lengths in tokens."""
+def prepare(folder: Path, setting: str, data: Path, pairs: int, pretrained: Path | None) -> dict[str, Any]:
+    """Write ``rows.jsonl`` and ``model/`` (random weights and a tokenizer, or ``pretrained``); lengths in tokens."""
     from lightning_posttrain.text.tokenizer import train_bpe
 
-    tokenizer = train_bpe(corpus(data), ARCHITECTURE["vocab_size"])
+    if pretrained is None:
+        tokenizer = train_bpe(corpus(data), ARCHITECTURE["vocab_size"])
+        sizes = save_model(folder, random_model(tokenizer, **ARCHITECTURE), tokenizer)
+    else:
+        tokenizer, sizes = published_model(folder, pretrained)
     cut = Cutter(tokenizer)
     rows = pubmedqa_pairs(data, setting, pairs, cut)
     write_rows(folder, rows)
@@ -129,7 +134,7 @@ def prepare(folder: Path, setting: str, data: Path, pairs: int) -> dict[str, Any
         "answer_tokens": np.percentile(answers, (0, 50, 100)).tolist(),
         "distinct_tokens_per_step": (prompt.sum() + answers.sum()) / len(longest),
         "padded_tokens_per_step": 2 * EXAMPLES_PER_STEP * longest.mean(),
-        **save_model(folder, random_model(tokenizer, **ARCHITECTURE), tokenizer),
+        **sizes,
     }
 
 
@@ -245,6 +250,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--setting", choices=sorted(PROMPT_SHARES))
     parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--pretrained", type=Path)
     parser.add_argument("--variant", choices=sorted(TRL_VARIANTS), default="default")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--warmup", type=int)
@@ -252,7 +258,9 @@ def main() -> None:
     args = parser.parse_args()
     run = (args.folder, args.steps, args.warmup)
     roles: dict[str, Callable[[], dict[str, Any]]] = {
-        "prepare": lambda: prepare(args.folder, args.setting, args.data_dir, args.steps * EXAMPLES_PER_STEP),
+        "prepare": lambda: prepare(
+            args.folder, args.setting, args.data_dir, args.steps * EXAMPLES_PER_STEP, args.pretrained
+        ),
         "ours": lambda: ours(*run, False, args.tokens_per_micro),
         "ours_cached": lambda: ours(*run, True, args.tokens_per_micro),
         "trl": lambda: trl(*run, args.variant),

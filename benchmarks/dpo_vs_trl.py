@@ -46,7 +46,7 @@ def label(side: str) -> str:
 def measure(args: argparse.Namespace, setting: str, folder: Path) -> dict[str, Any]:
     """All runs of one setting: in every round, ours and one TRL variant in turn."""
     python, threads = sys.executable, args.threads
-    made = child(python, threads, "prepare", folder=folder, setting=setting, data_dir=args.data_dir, steps=args.steps)
+    made = child(python, threads, "prepare", folder=folder, setting=setting, steps=args.steps, **common.inputs(args))
     options = {"folder": folder, "steps": args.steps, "warmup": args.warmup}
     mine = {"tokens_per_micro": args.tokens_per_micro}
     names = dict.fromkeys([*map(rival, args.variants), *args.variants])
@@ -154,7 +154,7 @@ def main() -> None:
     runs = next(iter(results.values()))["runs"]
     mine, theirs = runs[rival(args.variants[0])][0], runs[args.variants[0]][0]
     about = {"versions": mine["versions"] | theirs["versions"], "tokens_per_micro": args.tokens_per_micro}
-    common.save(args, mine["threads"], about, results)
+    common.save(args, common.result_file(args), mine["threads"], about, results)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from common_sides import (
     Meter,
     answer,
     lightning_trainer,
+    published_model,
     random_model,
     read_gsm8k,
     read_rows,
@@ -60,8 +61,8 @@ def even_share(tokens: Sequence[int]) -> float:
 # ---- inputs -----------------------------------------------------------------------------------------------------
 
 
-def prepare(folder: Path, setting: str, data: Path) -> dict[str, Any]:
-    """Write ``rows.jsonl`` (four prompts) and ``model/``.
+def prepare(folder: Path, setting: str, data: Path, pretrained: Path | None) -> dict[str, Any]:
+    """Write ``rows.jsonl`` (four prompts) and ``model/`` (random weights, or ``pretrained`` with its own stop ids).
 
     Questions of GSM8K and a tokenizer trained on it; without the file, random letters and one token for each.
     """
@@ -70,21 +71,25 @@ def prepare(folder: Path, setting: str, data: Path) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     if (data / "gsm8k" / "train.jsonl").is_file():
         rows = read_gsm8k(data)
-        tokenizer = train_bpe((text for row in rows for text in row.values()), VOCAB)
         prompts = [rows[i]["prompt"] for i in rng.permutation(len(rows))[:PROMPTS]]
     else:
-        tokenizer = byte_tokenizer()
+        rows = []
         prompts = ["".join(rng.choice(list(string.ascii_lowercase), n)) for n in PROMPT_LENGTHS]
     write_rows(folder, ({"prompt": text} for text in prompts))
-    model = random_model(tokenizer, vocab_size=VOCAB, max_position_embeddings=2048)
-    stops = [tokenizer.eos_token_id]
-    forbid(model, stops[0])
-    if setting == "stopping":
-        words = np.setdiff1d(np.arange(VOCAB), tokenizer.all_special_ids)
-        stops += rng.choice(words, VOCAB // MEAN_LENGTH, replace=False).tolist()
-    model.generation_config.eos_token_id = stops
+    if pretrained is not None:
+        tokenizer, sizes = published_model(folder, pretrained)
+        stops = [tokenizer.eos_token_id]
+    else:
+        tokenizer = train_bpe((text for row in rows for text in row.values()), VOCAB) if rows else byte_tokenizer()
+        model = random_model(tokenizer, vocab_size=VOCAB, max_position_embeddings=2048)
+        stops = [tokenizer.eos_token_id]
+        forbid(model, stops[0])
+        if setting == "stopping":
+            words = np.setdiff1d(np.arange(VOCAB), tokenizer.all_special_ids)
+            stops += rng.choice(words, VOCAB // MEAN_LENGTH, replace=False).tolist()
+        model.generation_config.eos_token_id = stops
+        sizes = save_model(folder, model, tokenizer)
     lengths = [len(ids) for ids in tokenizer(prompts)["input_ids"]]
-    sizes = save_model(folder, model, tokenizer)
     return {"prompt_lengths": lengths, "stop_ids": len(stops), "limit": LIMITS[setting], **sizes}
 
 
@@ -268,6 +273,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--setting", choices=sorted(LIMITS))
     parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--pretrained", type=Path)
     parser.add_argument("--variant", choices=sorted(TRL_VARIANTS), default="default")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--warmup", type=int)
@@ -285,7 +291,7 @@ def main() -> None:
         return {"grad_norm": trl(*where, 1, args.seed, args.variant, replayed)[1]}
 
     roles: dict[str, Callable[[], dict[str, Any]]] = {
-        "prepare": lambda: prepare(*where, args.data_dir),
+        "prepare": lambda: prepare(*where, args.data_dir, args.pretrained),
         "first": first,
         "replay": replay,
         "ours": lambda: ours(*where, args.steps, args.seed)[0].report(args.warmup, "lightning"),

@@ -42,7 +42,7 @@ def measure(args: argparse.Namespace, setting: str, folder: Path) -> dict[str, A
     """All runs of one setting: in every round, ours and one TRL variant in turn."""
     python, threads = sys.executable, args.threads
     where = {"folder": folder, "setting": setting}
-    made = child(python, threads, "prepare", data_dir=args.data_dir, **where)
+    made = child(python, threads, "prepare", **common.inputs(args), **where)
     norms = {"ours": child(python, threads, "first", **where)["grad_norm"]}
     for variant in args.variants:
         found = child(args.trl_python, threads, "replay", variant=variant, **where)
@@ -127,6 +127,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5, help="steps of a run")
     parser.add_argument("--warmup", type=int, default=1, help="steps before the clock starts, at least 1")
     args = parser.parse_args()
+    if args.pretrained:
+        args.settings = ["stopping"]  # a real model stops where it stops
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for setting in args.settings:
@@ -135,7 +137,9 @@ def main() -> None:
         print(table(setting, result))
     runs = next(iter(results.values()))["runs"]
     mine, theirs = runs["ours"][0], runs[args.variants[0]][0]
-    common.save(args, mine["threads"], {"versions": mine["versions"] | theirs["versions"]}, results)
+    common.save(
+        args, common.result_file(args), mine["threads"], {"versions": mine["versions"] | theirs["versions"]}, results
+    )
 
 
 if __name__ == "__main__":

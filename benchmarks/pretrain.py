@@ -176,7 +176,7 @@ def main() -> None:
     peak = runs["peak"][0]
     names = ("model", "sequence_length", "sequences_per_step", "sequences_per_micro")
     about = {"torch": peak["torch"], **{peer: runs[peer][0]["version"] for peer in args.peers}}
-    common.save(args, peak["threads"], about | {name: getattr(args, name) for name in names}, results)
+    common.save(args, args.out, peak["threads"], about | {name: getattr(args, name) for name in names}, results)
 
 
 if __name__ == "__main__":

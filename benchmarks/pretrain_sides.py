@@ -38,7 +38,7 @@ def prepare(args: argparse.Namespace) -> dict[str, Any]:
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from lightning_posttrain.models.load import architecture_fields
+    from lightning_posttrain.models.config import architecture_fields
     from lightning_posttrain.models.olmo3 import initialise
 
     fields = architecture_fields({"name": args.model}, args.vocab)

@@ -25,6 +25,7 @@ from common_sides import (
     Meter,
     answer,
     lightning_trainer,
+    published_model,
     random_model,
     read_gsm8k,
     read_rows,
@@ -66,14 +67,17 @@ def banking77(data: Path) -> list[dict[str, str]]:
 DATASETS = {"gsm8k": read_gsm8k, "banking77": banking77}
 
 
-def prepare(folder: Path, dataset: str, data: Path, examples: int) -> dict[str, Any]:
-    """Write ``rows.jsonl`` (drawn without replacement by a fixed seed) and ``model/`` (random weights, tokenizer)."""
+def prepare(folder: Path, dataset: str, data: Path, examples: int, pretrained: Path | None) -> dict[str, Any]:
+    """Write ``rows.jsonl`` (drawn without replacement by a fixed seed) and ``model/`` (random weights and a tokenizer
+    of their own, or ``pretrained``)."""
     from lightning_posttrain.text.tokenizer import train_bpe
 
     rows = DATASETS[dataset](data)
-    tokenizer = train_bpe((text for row in rows for text in row.values()), ARCHITECTURE["vocab_size"])
     order = np.random.default_rng(0).permutation(len(rows))[:examples]
     write_rows(folder, (rows[i] for i in order))
+    if pretrained is not None:
+        return {"rows": len(order), **published_model(folder, pretrained)[1]}
+    tokenizer = train_bpe((text for row in rows for text in row.values()), ARCHITECTURE["vocab_size"])
     return {"rows": len(order), **save_model(folder, random_model(tokenizer, **ARCHITECTURE), tokenizer)}
 
 
@@ -117,23 +121,22 @@ def digest_of(rows: list[tuple[list[int], list[bool]]]) -> str:
     return hashlib.sha256(json.dumps([[ids, [int(m) for m in mask]] for ids, mask in rows]).encode()).hexdigest()[:16]
 
 
-def useful_flops(step: Any) -> float:
+def useful_flops(step: Any, config: Any) -> float:
     """Floating-point operations a step needs at least, forward and backward (2 + 4 per weight and token).
 
     6 * (non-embedding weights) * (distinct tokens) + per layer 12 * heads * head_dim * (visible query-key pairs)
     + 6 * vocabulary * hidden * (distinct supervised predictions). Norms, activations, softmax, the optimizer and
     anything recomputed count nothing.
     """
-    a = ARCHITECTURE
-    hidden, layers, wide = a["hidden_size"], a["num_hidden_layers"], a["intermediate_size"]
-    kv = hidden * a["num_key_value_heads"] // a["num_attention_heads"]
+    hidden, layers, wide = config.hidden_size, config.num_hidden_layers, config.intermediate_size
+    kv = hidden * config.num_key_value_heads // config.num_attention_heads
     weights = layers * (2 * hidden * hidden + 2 * hidden * kv + 3 * hidden * wide)
     total = 0.0
     for micro in step.micros:
         lay = micro.layout
         pairs = sum(n * (n + 1) // 2 + n * p for n, p in zip(lay.lengths, lay.positions, strict=True))
         total += 6 * weights * lay.num_tokens + 12 * layers * hidden * pairs
-        total += 6 * a["vocab_size"] * hidden * len(micro.targets)
+        total += 6 * config.vocab_size * hidden * len(micro.targets)
     return total
 
 
@@ -166,7 +169,7 @@ def ours(folder: Path, steps: int, warmup: int) -> dict[str, Any]:
     talks = [conversation(row, f"rows.jsonl:{i + 1}") for i, row in enumerate(read_rows(folder))]
     source = Source((renderer.sequence(talk),) for talk in talks)
     loader = StepLoader(source, EXAMPLES_PER_STEP, tokens_per_micro=16_384, seed=None)
-    flops = [useful_flops(step) for step in loader][warmup:steps]
+    flops = [useful_flops(step, module.model.config) for step in loader][warmup:steps]
     loader = StepLoader(source, EXAMPLES_PER_STEP, tokens_per_micro=16_384, seed=None)
     trainer = lightning_trainer(folder, steps, [Watch(), Throughput()])
     trainer.fit(module, loader)
@@ -222,12 +225,15 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--dataset", choices=sorted(DATASETS))
     parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--pretrained", type=Path)
     parser.add_argument("--variant", choices=sorted(TRL_VARIANTS), default="default")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--warmup", type=int)
     args = parser.parse_args()
     roles: dict[str, Callable[[], dict[str, Any]]] = {
-        "prepare": lambda: prepare(args.folder, args.dataset, args.data_dir, args.steps * EXAMPLES_PER_STEP),
+        "prepare": lambda: prepare(
+            args.folder, args.dataset, args.data_dir, args.steps * EXAMPLES_PER_STEP, args.pretrained
+        ),
         "peak": peak,
         "ours": lambda: ours(args.folder, args.steps, args.warmup),
         "trl": lambda: trl(args.folder, args.steps, args.warmup, args.variant),

@@ -32,14 +32,14 @@ child = partial(common.child, "sft_sides.py")
 def measure(args: argparse.Namespace, dataset: str, folder: Path) -> dict[str, Any]:
     """All runs of one data set: in every round, ours and one TRL variant in turn."""
     python, threads = sys.executable, args.threads
-    made = child(python, threads, "prepare", folder=folder, dataset=dataset, data_dir=args.data_dir, steps=args.steps)
+    made = child(python, threads, "prepare", folder=folder, dataset=dataset, steps=args.steps, **common.inputs(args))
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in ("peak", "ours", *args.variants)}
-    common = {"folder": folder, "steps": args.steps, "warmup": args.warmup}
+    options = {"folder": folder, "steps": args.steps, "warmup": args.warmup}
     for number in range(args.rounds):
         for variant in args.variants:
             runs["peak"].append(child(python, threads, "peak"))
-            runs["ours"].append(child(python, threads, "ours", **common))
-            runs[variant].append(child(args.trl_python, threads, "trl", variant=variant, **common))
+            runs["ours"].append(child(python, threads, "ours", **options))
+            runs[variant].append(child(args.trl_python, threads, "trl", variant=variant, **options))
             show(dataset, f"round {number + 1}/{args.rounds}", runs, variant)
     check(dataset, runs)
     return summary(args, made, runs)
@@ -141,7 +141,7 @@ def main() -> None:
         print(table(dataset, result))
     first = next(iter(results.values()))["runs"]
     about = {"torch": first["peak"][0]["torch"], "trl": first[args.variants[0]][0]["version"]}
-    common.save(args, first["peak"][0]["threads"], about, results)
+    common.save(args, common.result_file(args), first["peak"][0]["threads"], about, results)
 
 
 if __name__ == "__main__":

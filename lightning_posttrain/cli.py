@@ -53,7 +53,9 @@ def _main(args: list[str]) -> int:
     if not args or args[0] not in TRAINER_COMMANDS:
         return _other(args)
     with _left_at_once():
+        from .commands.runs import quiet_loading
         from .trainer_cli import PosttrainCLI
+    quiet_loading()
     PosttrainCLI(args=args)
     return 0
 
@@ -125,18 +127,31 @@ def _overview(commands: dict[str, Any]) -> str:
 
 
 def _quiet() -> None:
-    """Silence notices that are not about the user's run."""
+    """Silence notices that are not about the user's run, and bars that nobody watches."""
+    from .progress import silence_bars
+
+    silence_bars()
     for text in (".*does not have many workers.*", ".*isinstance.treespec.*", ".*LightningCLI's args parameter.*"):
         warnings.filterwarnings("ignore", text)
     warnings.filterwarnings("ignore", category=FutureWarning)
-    for name in ("utilities.rank_zero", "trainer.connectors.checkpoint_connector"):
-        logging.getLogger(f"lightning.pytorch.{name}").addFilter(_about_the_run)
+    names = ("utilities.rank_zero", "trainer.connectors.checkpoint_connector")
+    for name in (*(f"lightning.pytorch.{name}" for name in names), "bitsandbytes.backends.cpu.ops"):
+        logging.getLogger(name).addFilter(_about_the_run)
+
+
+NOT_ABOUT_THE_RUN = (
+    "litlogger",  # an advertisement
+    "`weights_only` was not set",  # on reading checkpoints, said when one is written
+    "TPU available: False",
+    "already configured with model summary callbacks",
+    "Failed to load CPU gemm_4bit_forward",  # a faster kernel for 4-bit weights, said where there are none
+)
 
 
 def _about_the_run(record: logging.LogRecord) -> bool:
-    """Drops an advertisement, and a note on reading checkpoints that appears when one is written."""
+    """Drops notices that are not about the user's run."""
     text = record.getMessage()
-    return "litlogger" not in text and "`weights_only` was not set" not in text
+    return not any(part in text for part in NOT_ABOUT_THE_RUN)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from .callbacks.progress import ProgressBar, progress
 from .callbacks.run_directory import RunDirectory, free_directory
 from .callbacks.run_files import RunFiles
 from .callbacks.signals import Signals
+from .callbacks.summary import PolicySummary
 from .callbacks.throughput import Throughput
 from .config_errors import OneLineParser, refuse_null_groups, user_error
 from .datamodules.evaluation import EvalDataModule  # noqa: F401
@@ -171,6 +172,8 @@ class PosttrainCLI(LightningCLI):
         if trainer.get("enable_progress_bar") is not False:
             extra.append(progress())
             trainer["enable_progress_bar"] = isinstance(extra[-1], ProgressBar)  # else Lightning adds a bar of its own
+        if trainer.get("enable_model_summary") is not False:
+            extra.append(PolicySummary())
         if self.subcommand == "fit":
             extra.append(ModelExport(self.run_dir / "model"))
         if self.subcommand == "predict":

@@ -28,21 +28,45 @@ class UserError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation. ``train``: True/False overrides the rule "assistant turns are supervised"."""
+    """One turn of a conversation.
+
+    Args:
+        role: system, user, assistant or tool.
+        content: its text.
+        train: True/False overrides the rule "assistant turns are supervised".
+        fields: what a chat template may read besides: ``tool_calls``, ``reasoning_content``, ``name``, ...
+        prefill: characters at the start of an assistant's content that are given, not answered: they are not trained.
+    """
 
     role: str
     content: str
     train: bool | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    prefill: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The message as a chat template gets it."""
+        return {"role": self.role, "content": self.content, **self.fields}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+        """The message that `as_dict` gives ``value`` of."""
+        fields = {name: field for name, field in value.items() if name not in ("role", "content")}
+        return cls(value["role"], value["content"], fields=fields)
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Messages in order, where they came from (``file.jsonl:12``) and the raw row's other columns."""
+    """Messages in order, where they came from (``file.jsonl:12``) and the raw row's other columns.
+
+    ``template_kwargs`` are the row's own variables for the chat template, ``tools`` among them.
+    """
 
     messages: tuple[Message, ...]
     id: str
     origin: str
     meta: Mapping[str, Any] = field(default_factory=dict)
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +79,7 @@ class Preference:
     id: str
     origin: str
     meta: Mapping[str, Any] = field(default_factory=dict)
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +91,18 @@ class Record:
     answer: str
     origin: str
     meta: Mapping[str, Any] = field(default_factory=dict)
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def asked(cls, row: Mapping[str, Any]) -> Self:
+        """The record of a row to answer: ``{"id", "prompt": [message as a dict]}``, perhaps ``template_kwargs``."""
+        prompt = tuple(map(Message.from_dict, row["prompt"]))
+        return cls(row["id"], prompt, "", "", template_kwargs=row.get("template_kwargs", {}))
 
     def conversation(self) -> Conversation:
         """The record as a training example: prompt, then the gold answer as the assistant's turn."""
-        return Conversation((*self.prompt, Message("assistant", self.answer)), self.id, self.origin, self.meta)
+        answer = Message("assistant", self.answer)
+        return Conversation((*self.prompt, answer), self.id, self.origin, self.meta, self.template_kwargs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +115,7 @@ class Sequence:
         id: identifier of the example, for messages and predictions.
         origin: ``file:line`` of the raw row.
         columns: what else a loss knows of the supervised tokens, such as advantages: name -> (N,) float32.
+        notes: what whoever trains it should know and its row does not say, in words that are the same for all rows.
     """
 
     ids: np.ndarray
@@ -89,10 +123,12 @@ class Sequence:
     id: str = ""
     origin: str = ""
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 Example = tuple[Sequence, ...]
-"""Sequences that must meet in one micro-batch: one for SFT, (chosen, rejected) for DPO, G completions for GRPO."""
+"""Sequences that must meet in one micro-batch: for SFT one (or one per answer, where the chat template changes earlier
+turns), (chosen, rejected) for DPO, G completions for GRPO."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +180,7 @@ class MicroBatch:
         ids: example id of each sequence, for messages.
         origins: ``file:line`` of each sequence, for messages.
         columns: those of the sequences, joined: name -> (N,) float32.
+        idle: run so that every rank makes as many passes, and part of no loss, sum or count.
     """
 
     input_ids: Tensor
@@ -158,6 +195,7 @@ class MicroBatch:
     ids: tuple[str, ...]
     origins: tuple[str, ...]
     columns: dict[str, Tensor] = field(default_factory=dict)
+    idle: bool = False
 
     @property
     def num_sequences(self) -> int:
@@ -176,7 +214,7 @@ class StepBatch:
     Not a dataclass: Lightning's precision plugins walk into those and would copy every micro-batch.
 
     Args:
-        micros: this rank's micro-batches; every rank has the same number.
+        micros: this rank's micro-batches; every rank has the same number, of which the last may be idle.
         num_tokens: supervised tokens of the step over all ranks (counted once per sequence).
         num_tokens_by_place: the same for the first sequence of every example, the second, ...; they add up to it where
             all examples have as many sequences. Empty where nobody asks.

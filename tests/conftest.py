@@ -14,8 +14,15 @@ import pytest
 import yaml
 from hypothesis import settings
 
+from lightning_posttrain import progress
+
+progress.FIRST = float("inf")  # however slow the machine, lines about how far something is are in no test's output
+
 settings.register_profile("offline", deadline=None, derandomize=True)  # the same cases everywhere, however slow
 settings.load_profile("offline")
+
+HANGS = 600.0
+"""Seconds that bound a hang in a test, and decide nothing: no outcome may depend on how fast the machine is."""
 
 ARCHITECTURE = {
     "model_type": "qwen3",

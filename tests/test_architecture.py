@@ -7,7 +7,7 @@ import lightning_posttrain
 
 ROOT = Path(lightning_posttrain.__file__).parent
 FLOOR = {
-    "types": 0,
+    "types": 0, "progress": 0,
     "ops": 1, "text": 1, "records": 1, "sandbox": 1, "servers": 1,
     "env_config": 1,
     "config_errors": 2, "batching": 2, "losses": 2, "metrics": 2, "models": 3,

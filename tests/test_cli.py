@@ -1,6 +1,8 @@
 """The commands as a user types them: what they write, and what they say when something is wrong."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -278,3 +280,17 @@ def test_what_lightning_refuses_is_one_message(tiny_config: Path, capsys: pytest
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: ")
     assert "soon" in last
+
+
+@pytest.mark.parametrize("option", ["load.quantization", "load.revision", "tokenizer.pad_token"])
+def test_null_reaches_a_key_within_an_object(tiny_config, option):
+    assert main(["fit", "-c", str(tiny_config), "--trainer.max_steps=1", f"--model.{option}=null"]) == 0
+
+
+def test_notices_that_concern_nobody_are_not_shown(tiny_config, tmp_path):
+    command = [sys.executable, "-m", "lightning_posttrain.cli", "fit", "-c", str(tiny_config), "--model.lora={r: 2}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    said = done.stdout + done.stderr
+    for notice in ("gemm_4bit", "TPU", "FLOPs", "Modules in", "model shards", "LOAD REPORT"):
+        assert notice not in said
+    assert "model: Qwen3ForCausalLM, 1,024 of " in said

@@ -180,6 +180,7 @@ def train(
     rows: Rows | None = None,
     rank: int = 0,
     world: int = 1,
+    per_step: int = PER_STEP,
     tokens_per_micro: int = 60,
     adam_eps: float = 1e-8,
     grpo: bool = False,
@@ -210,7 +211,8 @@ def train(
     else:
         source: Any = Pairs if dpo else Rows
         loaders = [StepLoader(source(8, seed=1), 4, 100, seed=None, **place)] if validate else []
-        trainer.fit(model, StepLoader(rows or source(), PER_STEP, tokens_per_micro, **place), loaders, ckpt_path=resume)
+        steps = StepLoader(rows or source(), per_step, tokens_per_micro, **place)
+        trainer.fit(model, steps, loaders, ckpt_path=resume)
     return recorder.lines, digest(model)
 
 

@@ -58,7 +58,8 @@ class TokenBlocks:
         cache_dir: where facts about shards are kept.
 
     Raises:
-        UserError: a shard is broken, holds ids beyond the vocabulary, or all are shorter than a block together.
+        UserError: a shard is broken, holds ids beyond the vocabulary, all are shorter than a block together, or no
+            document ends anywhere.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class TokenBlocks:
     ) -> None:
         check_sizes(length)
         self.files, self.length, self.end, self.mask_documents = list(files), length, end, mask_documents
-        facts = [shard_facts(path, dtype, cache_dir) for path in files]
+        facts = [shard_facts(path, end, dtype, cache_dir) for path in files]
         for path, fact in zip(files, facts, strict=True):
             if fact.largest >= vocabulary:
                 raise UserError(
@@ -86,6 +87,12 @@ class TokenBlocks:
         if len(self) == 0:
             named = ", ".join(map(str, files[:3]))
             raise UserError(f"{named}: {self.tokens} tokens are less than one block of sequence_length={length}")
+        if mask_documents and not any(fact.ends for fact in facts):
+            raise UserError(
+                f"{', '.join(map(str, files[:3]))}: the id {end}, with which the tokenizer ends documents, is not in "
+                f"their {self.tokens} tokens, so each would attend to other documents' tokens; give the tokenizer that "
+                "made the shards, or set mask_documents: false if they are one document"
+            )
         parts = [f"{f.sha256} {f.tokens}" for f in facts]
         key = f"{parts} {length} {end} {mask_documents}"
         self.fingerprint = hashlib.sha256(key.encode()).hexdigest()

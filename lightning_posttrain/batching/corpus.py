@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from ..progress import Progress
 from ..records.files import matching, read_json, whole_folder, write_text
 from ..records.shards import MANIFEST, ShardWriter
 from ..records.shards import SUFFIXES as SHARDS
 from ..records.sources import SUFFIXES as ROWS
-from ..records.sources import fingerprint, read_rows
+from ..records.sources import count_rows, fingerprint, read_rows
 from ..text.tokenizer import tokenizer_fingerprint
 from ..text.workers import chunks_of, in_order
 from ..types import UserError
@@ -162,22 +163,29 @@ def write_shards(
     if end is None:
         raise UserError("the tokenizer has no eos token, so documents would run into each other; use one that has")
     files = text_files(paths)
-    meter = _Meter(", ".join(paths))
+    name, began = ", ".join(paths), time.monotonic()
     filled = ((text, origin) for text, origin in documents(files, column) if text)
-    with whole_folder(folder) as temporary:
+    meter = Progress(f"tokenising {name}", lambda: _count(files), "documents")
+    with whole_folder(folder) as temporary, meter:
         writer = ShardWriter(temporary, int(end), len(tokenizer), shard_tokens)
         for encoded in in_order(_encode, tokenizer, chunks_of(filled, DOCUMENTS), num_workers):
             for ids in encoded:
                 writer.add(ids)
-            meter.show(writer.documents, sum(map(len, encoded)))
+            meter.add(len(encoded))
         counts = writer.close()
         if not counts["tokens"]:
             raise UserError(f"{', '.join(paths)}: every document is empty; name files with text in them")
         sources = [Path(path).name for path in paths]
         manifest = {**counts, "sources": sources, "tokenizer_sha256": tokenizer_fingerprint(tokenizer)}
         write_text(temporary / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-    meter.end(counts["tokens"])
+    print(f"{name}: {counts['tokens']} tokens in {time.monotonic() - began:.1f} s", file=sys.stderr)
     return manifest
+
+
+def _count(files: Sequence[Path]) -> int | None:
+    """About how many documents there are, if that is known of each file."""
+    found = [count_rows(path) if _is_rows(path) else 1 for path in files]
+    return None if None in found else sum(filter(None, found))
 
 
 def cached_shards(
@@ -194,23 +202,3 @@ def cached_shards(
     if not (folder / MANIFEST).is_file():
         write_shards(paths, tokenizer, folder, column, num_workers)
     return folder
-
-
-class _Meter:
-    """Says on stderr how far the tokenisation is, at most every few seconds."""
-
-    def __init__(self, name: str, seconds: float = 5.0) -> None:
-        self.name, self.seconds = name, seconds
-        self.began = self.told = time.monotonic()
-        self.tokens = 0
-
-    def show(self, documents: int, tokens: int) -> None:
-        self.tokens += tokens
-        now = time.monotonic()
-        if now - self.told >= self.seconds:
-            self.told = now
-            speed = self.tokens / (now - self.began)
-            print(f"{self.name}: {documents} documents, {self.tokens} tokens, {speed:,.0f} tokens/s", file=sys.stderr)
-
-    def end(self, tokens: int) -> None:
-        print(f"{self.name}: {tokens} tokens in {time.monotonic() - self.began:.1f} s", file=sys.stderr)

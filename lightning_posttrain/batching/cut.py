@@ -2,22 +2,19 @@
 
 Examples are sorted by their tokens, so those that share a prefix end up in the same micro-batch; the sorted list is
 then cut into consecutive groups so that the largest group is as small as it can be. The loss of a step does not
-depend on any of this (tests/equivalence), only its time and memory do.
+depend on any of this (tests/equivalence), only its time and memory do. Where there are too few examples for every rank
+to get as many groups within the limit, some get an empty one, for which a loader puts an idle micro-batch.
 """
 
 from __future__ import annotations
 
 from itertools import accumulate, pairwise
+from typing import TypeVar
 
 from ..types import Example, Sequence, UserError
-from .tree import common_prefix, sort_key
+from .tree import common_prefix, distinct_tokens, sort_key
 
-
-def distinct_tokens(sequences: list[Sequence], min_shared: int) -> int:
-    """Tokens the decoder sees when ``sequences`` share their prefixes (an upper bound for nested short ones)."""
-    ordered = sorted(sequences, key=sort_key)
-    saved = (_shared(a, b, min_shared) for a, b in pairwise(ordered))
-    return sum(len(s.ids) - 1 for s in sequences) - sum(saved)
+Item = TypeVar("Item")
 
 
 def cut_step(
@@ -28,7 +25,7 @@ def cut_step(
     Args:
         examples: the step's examples, all ranks together.
         tokens_per_micro: most distinct tokens in a micro-batch.
-        world_size: number of ranks; each gets the same number of micro-batches.
+        world_size: number of ranks; each gets the same number of micro-batches, of which the last may be empty.
         min_shared: shortest common prefix that is shared.
 
     Returns:
@@ -50,17 +47,38 @@ def cut_step(
             f"a step has {len(examples)} examples for {world_size} ranks; raise examples_per_step or use fewer ranks"
         )
     gain = [0] + [_shared(a[0], b[0], min_shared) for a, b in pairwise(ordered)]
-    count = len(_greedy(own, gain, tokens_per_micro))
-    count = min(-(-count // world_size) * world_size, len(examples) // world_size * world_size)
-    low, high = max(own), max(sum(own), 1)
-    while low < high:  # the smallest capacity that still gives at most `count` groups
+    limit = tokens_per_micro
+    while True:
+        count = len(_greedy(own, gain, limit))
+        even = -(-count // world_size) * world_size
+        sizes = _balanced(own, gain, min(even, len(examples)), limit)
+        groups = _parts(ordered, sizes)
+        nested = [g for g, saved in zip(groups, _parts(gain, sizes), strict=True) if _is_nested(g, saved)]
+        over = max((distinct_tokens([s for e in g for s in e], min_shared) for g in nested), default=0)
+        if over <= tokens_per_micro:
+            break
+        limit -= over - tokens_per_micro
+    groups.sort(key=lambda g: -sum(len(s.ids) for e in g for s in e))
+    groups += [[]] * (even - len(groups))
+    return [groups[rank::world_size] for rank in range(world_size)]
+
+
+def _balanced(own: list[int], gain: list[int], count: int, limit: int) -> list[int]:
+    """Sizes of ``count`` groups of at most ``limit`` tokens, the largest of which is as small as it can be."""
+    low, high = min(max(own), limit), limit
+    while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if len(_greedy(own, gain, middle)) <= count else (middle + 1, high)
-    sizes = _exactly(count, _greedy(own, gain, low))
-    stops = list(accumulate(sizes))
-    groups = [ordered[stop - size : stop] for size, stop in zip(sizes, stops, strict=True)]
-    groups.sort(key=lambda g: -sum(len(s.ids) for e in g for s in e))
-    return [groups[rank::world_size] for rank in range(world_size)]
+    return _exactly(count, _greedy(own, gain, low))
+
+
+def _parts(items: list[Item], sizes: list[int]) -> list[list[Item]]:
+    return [items[stop - size : stop] for size, stop in zip(sizes, accumulate(sizes), strict=True)]
+
+
+def _is_nested(group: list[Example], saved: list[int]) -> bool:
+    """Whether prefixes may lie within others, too closely for both to be shared: they save less than they promise."""
+    return any(len(example) > 1 for example in group) or len(set(saved[1:]) - {0}) > 1
 
 
 def _shared(a: Sequence, b: Sequence, min_shared: int) -> int:

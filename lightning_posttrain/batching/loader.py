@@ -16,7 +16,7 @@ import numpy as np
 
 from ..types import Example, Sequence, StepBatch, UserError
 from .cut import cut_step
-from .tree import MIN_SHARED, collate
+from .tree import MIN_SHARED, collate_all
 
 Item = TypeVar("Item")
 Item_co = TypeVar("Item_co", covariant=True)
@@ -44,6 +44,8 @@ ExampleSource = Source[Example]
 
 class EpochLoader(ABC, Generic[Item, Batch]):
     """Yields one step of ``per_step`` items after the other; the next ``iter`` is the next epoch.
+
+    A pass that was left unfinished is not taken up again, except by `load_state_dict`.
 
     Args:
         source: the items.
@@ -77,7 +79,11 @@ class EpochLoader(ABC, Generic[Item, Batch]):
         self.source, self.per_step, self.seed = source, per_step, seed
         self.rank, self.world_size = rank, world_size
         self.tokens_per_micro, self.min_shared = tokens_per_micro, min_shared
-        self.epoch, self.position = 0, 0
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Make the next pass the first one again, as every validation does."""
+        self.epoch, self.position, self._resumed = 0, 0, False
 
     @abstractmethod
     def build(self, items: list[Item], epoch: int = 0, index: int = 0) -> Batch:
@@ -105,8 +111,9 @@ class EpochLoader(ABC, Generic[Item, Batch]):
         return np.concatenate([*map(self.order, range(epochs)), *self.steps(epochs)[:rest], np.zeros(0, np.int64)])
 
     def __iter__(self) -> Iterator[Batch]:
-        if self.position >= len(self):
+        if self.position >= len(self) or (self.position and not self._resumed):
             self.epoch, self.position = self.epoch + 1, 0
+        self._resumed = False
         steps = self.steps(self.epoch)
         while self.position < len(self):
             began = time.perf_counter()
@@ -131,7 +138,7 @@ class EpochLoader(ABC, Generic[Item, Batch]):
                     f"cannot resume: the checkpoint has {name}={state.get(name)!r}, this run {here!r}; "
                     "restore it, or start a new run from the checkpoint's exported model"
                 )
-        self.epoch, self.position = state["epoch"], state["position"]
+        self.epoch, self.position, self._resumed = state["epoch"], state["position"], True
 
     def _identity(self) -> dict[str, Any]:
         """What fixes the order and the meaning of a position."""
@@ -144,15 +151,26 @@ class EpochLoader(ABC, Generic[Item, Batch]):
 
 
 class StepLoader(EpochLoader[Example, StepBatch]):
-    """Yields `StepBatch`es."""
+    """Yields `StepBatch`es.
+
+    Args:
+        *args: as `EpochLoader`.
+        apart: sequences of an example need not meet in a micro-batch, so a long example needs no more memory.
+        **kwargs: as `EpochLoader`.
+    """
 
     per_step_name = "examples_per_step"
 
+    def __init__(self, *args: Any, apart: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.apart = apart
+
     def build(self, items: list[Example], epoch: int = 0, index: int = 0) -> StepBatch:
-        mine = cut_step(items, self.tokens_per_micro, self.world_size, self.min_shared)[self.rank]
+        units: list[Example] = [(s,) for example in items for s in example] if self.apart else items
+        mine = cut_step(units, self.tokens_per_micro, self.world_size, self.min_shared)[self.rank]
         tokens = [[int(s.supervised.sum()) for s in example] for example in items]
         return StepBatch(
-            micros=[collate(group, self.min_shared) for group in mine],
+            micros=collate_all(mine, self.min_shared, items[0]),
             num_tokens=sum(map(sum, tokens)),
             num_tokens_by_place=tuple(map(sum, zip_longest(*tokens, fillvalue=0))),
             total_weight=sum(token_weight(s) for example in items for s in example),

@@ -83,5 +83,8 @@ class PromptLoader(EpochLoader[Prompt, PromptBatch]):
         return PromptBatch(items, spares, self.tokens_per_micro, self.min_shared, epoch, index)
 
     def _spares(self, used: set[int], epoch: int, index: int) -> Iterator[Prompt]:
-        order = np.random.default_rng([self.seed or 0, epoch, index, 0x59A4E]).permutation(len(self.source))
-        return (prompt for prompt in (self.source[int(i)] for i in order) if prompt.key not in used)
+        """A generator, so that a step that needs none draws no order of the whole data set."""
+        for i in np.random.default_rng([self.seed or 0, epoch, index, 0x59A4E]).permutation(len(self.source)):
+            prompt = self.source[int(i)]
+            if prompt.key not in used:
+                yield prompt

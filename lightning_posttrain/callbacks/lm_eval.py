@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager, redirect_stderr
 from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import lightning as L
 import torch
@@ -27,11 +27,13 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from ..ops.attention import plain_attention
 from ..ops.logprobs import base_model
 from ..ops.sharding import whole_parameters
+from ..progress import doing
 from ..rollout.sampler import eval_mode
 from ..tasks.ifeval import checkers
 from ..types import UserError
 from .evaluation import Evaluation
 from .evaluation_files import interval
+from .lm_eval_model import metered_lm
 from .run_files import write_json, write_lines
 
 BOOTSTRAP = 100
@@ -150,21 +152,21 @@ class LMEval(Evaluation):
     def _evaluated(self, trainer: L.Trainer, module: Any) -> dict[str, Any]:
         """What lm-eval's ``simple_evaluate`` returns on its first rank, here on each."""
         from lm_eval.evaluator import evaluate
-        from lm_eval.models.huggingface import HFLM
 
         base = base_model(module.model)
         if not hasattr(base, "generate"):
             raise UserError(f"LMEval: {type(module).__name__} has no model here; evaluate one that is loaded")
         chat = module.chat.format == "chat" if self.chat is None else self.chat
         with (
-            self._left_alone(),
+            doing(f"step {trainer.global_step}: lm-eval"),
+            self._left_alone() as stream,
             eval_mode(module.model),
             whole_parameters(module.model),
             plain_attention(base),
             _stops(base, module.renderer.stop_ids),
             trainer.precision_plugin.forward_context(),  # in the numbers that it trains in
         ):
-            lm = HFLM(
+            lm = metered_lm(stream)(
                 pretrained=module.model,
                 tokenizer=deepcopy(module.renderer.tokenizer),  # it is given a pad token
                 backend="causal",
@@ -188,12 +190,12 @@ class LMEval(Evaluation):
         task.set_fewshot_seed(seed=1234)
 
     @contextmanager
-    def _left_alone(self) -> Iterator[None]:
+    def _left_alone(self) -> Iterator[TextIO]:
         """Inside, lm-eval may do as it likes with the generators; IFEval's checkers download nothing.
 
-        It shows its progress only where someone watches.
+        It shows its own bars only where someone watches; what comes back is where lines go all the same.
         """
-        log = logging.getLogger("lm_eval")
+        log, stream = logging.getLogger("lm_eval"), sys.stderr
         with ExitStack() as stack:
             stack.callback(log.setLevel, log.level)
             log.setLevel(logging.ERROR)
@@ -202,7 +204,7 @@ class LMEval(Evaluation):
             stack.enter_context(isolate_rng())
             if any("ifeval" in task for task in self.tasks):
                 stack.enter_context(checkers.repeatable())
-            yield
+            yield stream
 
     def _folder(self, trainer: L.Trainer, task: str) -> Path:
         return Path(trainer.default_root_dir) / "eval" / f"step_{trainer.global_step:06d}" / f"lm_eval_{task}"

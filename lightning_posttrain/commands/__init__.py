@@ -27,6 +27,7 @@ from .prepare import (
     prepare_word_problems,
 )
 from .prepare_enterprise import prepare_all, prepare_banking77, prepare_nl2sql, prepare_pubmedqa, prepare_tatqa
+from .prepare_model import prepare_model
 from .preview import preview
 from .recommend import recommend
 from .report import report
@@ -37,7 +38,7 @@ from .tune import tune
 
 COMMANDS: Commands = {
     "prepare": {
-        "_help": "Make what a run reads: the data of a task, corpora, token shards or a tokenizer",
+        "_help": "Make what a run reads: the data of a task, corpora, token shards, a tokenizer or a model",
         "format": prepare_format,
         "word_problems": prepare_word_problems,
         "bamboo": prepare_bamboo,
@@ -50,6 +51,7 @@ COMMANDS: Commands = {
         "tatqa": prepare_tatqa,
         "nl2sql": prepare_nl2sql,
         "all": prepare_all,
+        "model": prepare_model,
     },
     "mix": {
         "_help": "Find a mixture of pretraining sources: a swarm of small runs, a regression on them, a proposal",

@@ -35,6 +35,7 @@ def chat(
     seed: int = 0,
     format: Literal["chat", "plain"] = "chat",
     template_kwargs: dict[str, Any] | None = None,
+    special_text: Literal["text", "allow"] = "text",
     dtype: Literal["float32", "bfloat16"] | None = None,
 ) -> None:
     """Talk to a model, or let it answer one prompt.
@@ -51,6 +52,7 @@ def chat(
         seed: same seed and words, same answers.
         format: ``chat`` uses the chat template; ``plain`` continues the text.
         template_kwargs: variables for the chat template, e.g. ``{enable_thinking: false}``.
+        special_text: what the text of a special token becomes: ordinary ``text``, or (``allow``) that token.
         dtype: of the weights; null = bfloat16 on a GPU, float32 on a CPU.
     """
     import torch
@@ -63,7 +65,7 @@ def chat(
     quiet_loading()
     params = SamplingParams(max_new_tokens, temperature, top_k, top_p, min_p)
     module = SFTModule(
-        pretrained=model, chat=ChatSpec(format=format, template_kwargs=template_kwargs or {}, special_text="allow")
+        pretrained=model, chat=ChatSpec(format=format, template_kwargs=template_kwargs or {}, special_text=special_text)
     )
     device = best_device()
     with torch.device(device):
@@ -101,7 +103,7 @@ class Talk:
         asked = [*self.turns, Message("user", text)]
         renderer = self.module.renderer
         prompt = renderer.prompt([*self.opening, *asked])
-        positions = getattr(self.module.model.config, "max_position_embeddings", None) or math.inf
+        positions = self.module.limits.positions or math.inf
         room = max(1, min(self.params.max_new_tokens, positions - len(prompt)))  # no room at all: generate says so
         completion = generate(
             self.module.model,
@@ -112,7 +114,7 @@ class Talk:
             seed=self.seed,
             step=len(self.turns) // 2,
         )[0][0]
-        self.turns = [*asked, Message("assistant", completion.text)]
+        self.turns = [*asked, renderer.reply([*self.opening, *asked], completion.text)]
         if not completion.finished:
             print(f"(stopped at {len(completion.tokens)} tokens)", file=sys.stderr)
         return completion.text

@@ -48,7 +48,7 @@ def plan(
     """
     from ..batching.blocks import check_sizes
     from ..models.chinchilla import Plan
-    from ..models.load import architecture_fields
+    from ..models.config import architecture_fields
     from ..models.olmo3 import DOLMA2_VOCABULARY, non_embedding
 
     _check(chinchilla, vocab_size, tokenizer, throughput)

@@ -74,6 +74,7 @@ def prepare_tatqa(
     seed: int = 0,
     val_share: float = 0.1,
     test_share: float = 0.1,
+    test_only: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Write the data of the task tatqa: train, val and test questions, stats.json and manifest.json.
@@ -87,11 +88,12 @@ def prepare_tatqa(
         seed: of the draw.
         val_share: share of the questions drawn from that becomes val.
         test_share: the same for test, where there is no part for it.
+        test_only: write only the test part, for which seed and seed_v1 need dev alone, and official test_gold.
         overwrite: replace the data that is there.
     """
     from ..tasks.enterprise.prepare import EnterpriseSpec
 
-    spec = EnterpriseSpec(source, split, seed, val_share, test_share)
+    spec = EnterpriseSpec(source, split, seed, val_share, test_share, test_only=test_only)
     _prepare({"tatqa": spec}, output_dir, overwrite)
 
 

@@ -121,10 +121,10 @@ def local_draw(
     from ..rollout import sampler
     from .runs import best_device
 
-    prompts = {p.number: _prompt(module, p) for p in problems}
+    prompts = {p.number: module.renderer.question(p.record) for p in problems}
     with torch.device(best_device()):
         module.build(getattr(torch, dtype))
-    positions = getattr(module.model.config, "max_position_embeddings", None) or math.inf
+    positions = module.limits.positions or math.inf
     longest = max(problems, key=lambda p: len(prompts[p.number]))
     if (tokens := len(prompts[longest.number])) + params.max_new_tokens > positions:
         raise UserError(
@@ -150,13 +150,6 @@ def local_draw(
     return draw
 
 
-def _prompt(module: PolicyModule, problem: Problem) -> list[int]:
-    try:
-        return module.renderer.prompt(problem.record.prompt)
-    except UserError as error:
-        raise UserError(f"{problem.record.origin}: {error}") from error
-
-
 def _module(model: str, template: str | None, template_kwargs: dict[str, Any] | None) -> PolicyModule:
     from ..modules.sft import SFTModule
     from ..text.spec import ChatSpec
@@ -166,10 +159,14 @@ def _module(model: str, template: str | None, template_kwargs: dict[str, Any] | 
 
 def _special_check(module: PolicyModule) -> Check:
     """Refuses text of special tokens, which a sampler may draw anywhere and training takes nowhere."""
-    from ..text import checks
+    from ..text.control import SpecialTextPolicy
 
-    special = checks.any_of(checks.special_texts(module.tokenizer))
-    return lambda record: checks.check_contents(record.conversation().messages, special)
+    policy = SpecialTextPolicy(module.tokenizer, "error")
+
+    def check(record: Record) -> None:
+        policy.messages(record.conversation().messages)
+
+    return check
 
 
 def _anything(record: Record) -> None:

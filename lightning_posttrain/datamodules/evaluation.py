@@ -31,6 +31,11 @@ class EvalDataModule(L.LightningDataModule):
         super().__init__()
         self.path = path
 
+    @property
+    def evaluation_path(self) -> str | None:
+        """The rows of evaluations that name none."""
+        return self.path
+
     def val_dataloader(self) -> EmptyStep:
         return EmptyStep()
 

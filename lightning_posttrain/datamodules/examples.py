@@ -16,10 +16,11 @@ from ..batching.loader import ExampleSource, StepLoader
 from ..batching.mix import Mixture
 from ..batching.sources import split
 from ..batching.tree import MIN_SHARED
+from ..progress import metered
 from ..records.canonical import canonical
 from ..records.files import writing
 from ..records.policy import RowReport
-from ..records.sources import fingerprint, read_rows, rows_where
+from ..records.sources import count_rows, fingerprint, read_rows, rows_where
 from ..tasks.base import Task
 from ..text.cache import TokenisedDataset, tokenise
 from ..text.render import Renderer
@@ -110,6 +111,9 @@ class ExampleDataModule(L.LightningDataModule):
         self.mixture: Mixture[Any] | None = None
         self.files: dict[str, tuple[str, str]] = {}
 
+    apart = False
+    """Whether the sequences of an example may be in different micro-batches."""
+
     @abstractmethod
     def make_example(self, renderer: Renderer, task: Task | None) -> MakeExample:
         """What turns a row into an example; ``task`` is that of a part of a mix. It travels to worker processes."""
@@ -118,6 +122,10 @@ class ExampleDataModule(L.LightningDataModule):
     def row_key(self) -> str:
         """What, besides rows, renderer and ``task``, decides an example; part of the cache's key."""
         return ""
+
+    def prepare_data(self) -> None:
+        """Tokenise on one rank of each machine, while the others wait; they find it in the cache."""
+        self.setup(self.trainer.state.fn.value)  # type: ignore[union-attr]
 
     def setup(self, stage: str) -> None:
         """Tokenise with the module's renderer (the Trainer calls this; `prepare` is the same without one)."""
@@ -176,6 +184,11 @@ class ExampleDataModule(L.LightningDataModule):
             raise UserError("data.path=null: name a file of training rows")
         return self.path
 
+    @property
+    def evaluation_path(self) -> str | None:
+        """The rows of evaluations that name none."""
+        return self.val_path
+
     def fingerprints(self) -> dict[str, str]:
         """Content hashes of what is trained and validated on, for run.json."""
         named = {"train": self.train_set, "val": self.val_set}
@@ -190,9 +203,11 @@ class ExampleDataModule(L.LightningDataModule):
         if option:
             self.files[option] = (path, content)
         policy = f"{self.on_bad_row} {canonical(own)} first {first} where {canonical(where)}"
+        rows = first_rows(path, read_rows(path, report.reject), first)
+        total = first or (lambda: count_rows(path))
         with writing(Path(self.cache_dir)):
             data = tokenise(
-                rows_where(first_rows(path, read_rows(path, report.reject), first), where),
+                rows_where(metered(rows, f"tokenising {path}", total, "rows"), where),
                 self.make_example(renderer, own),
                 key=f"{content} {renderer.fingerprint} {self.row_key} {policy}",
                 origin=path,
@@ -202,6 +217,8 @@ class ExampleDataModule(L.LightningDataModule):
             )
         if report.n_skipped or report.n_dropped:
             print(f"{path}: {report}", file=sys.stderr)
+        for note, count in data.notes.items():
+            print(f"{path}: {count} of {len(data)} rows: {note}", file=sys.stderr)
         return data
 
     def state_dict(self) -> dict[str, Any]:
@@ -231,6 +248,7 @@ class ExampleDataModule(L.LightningDataModule):
             rank=rank,
             world_size=world,
             min_shared=self.min_shared,
+            apart=self.apart,
         )
 
 

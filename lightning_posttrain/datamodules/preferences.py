@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 from ..records.preferences import preference
 from ..tasks.base import Task
-from ..text.render import Renderer
+from ..text.render import EACH_ANSWER, Renderer
+from ..text.rows import RenderedRows
 from ..types import Conversation, Example, UserError
 from .examples import ExampleDataModule
 
 
-class RowPair:
-    """Raw row -> (chosen, rejected); a class of its own because it travels to worker processes."""
+class RowPair(RenderedRows):
+    """Raw row -> (chosen, rejected)."""
 
-    def __init__(self, renderer: Renderer) -> None:
-        self.renderer = renderer
-
-    def __call__(self, row: Mapping[str, Any], origin: str) -> Example:
+    def conversations(self, row: Mapping[str, Any], origin: str) -> tuple[Conversation, ...]:
         pair = preference(row, origin)
-        chosen, rejected = (
-            self.renderer.sequence(Conversation((*pair.prompt, *answer), pair.id, origin))
+        return tuple(
+            Conversation((*pair.prompt, *answer), pair.id, origin, pair.meta, pair.template_kwargs)
             for answer in (pair.chosen, pair.rejected)
         )
+
+    def example(self, conversations: Sequence[Conversation], rendered: Sequence[Example]) -> Example:
+        id, origin = conversations[0].id, conversations[0].origin
+        if max(map(len, rendered)) > 1:
+            raise UserError(f"{origin}: {EACH_ANSWER}; a pair compares one of each. Set `supervise: last_turn`.")
+        (chosen,), (rejected,) = rendered
         if chosen.ids.tolist() == rejected.ids.tolist():
             raise UserError(f"{origin}: chosen and rejected are the same tokens, so neither is better. Remove the row.")
-        return replace(chosen, id=pair.id), replace(rejected, id=f"{pair.id} (rejected)")
+        return chosen, replace(rejected, id=f"{id} (rejected)")
 
 
 class PreferenceDataModule(ExampleDataModule):

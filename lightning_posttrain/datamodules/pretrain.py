@@ -69,20 +69,36 @@ class PretrainDataModule(L.LightningDataModule):
         self.blocks_per_step = 0
         self.files: dict[str, tuple[str, str]] = {}
 
+    def prepare_data(self) -> None:
+        """Tokenise on one rank of each machine, while the others wait; they find it in the cache."""
+        self.setup(self.trainer.state.fn.value)  # type: ignore[union-attr]
+
     def setup(self, stage: str) -> None:
         """Find, tokenise and mix (the Trainer calls this; `prepare` is the same without one)."""
         module: Any = self.trainer.lightning_module  # type: ignore[union-attr]
-        self.prepare(module.tokenizer, getattr(module, "plan", None))
+        self.prepare(module.tokenizer, getattr(module, "plan", None), module.limits.positions)
 
-    def prepare(self, tokenizer: PreTrainedTokenizerBase, plan: Plan | None = None) -> None:
+    def prepare(
+        self, tokenizer: PreTrainedTokenizerBase, plan: Plan | None = None, positions: int | None = None
+    ) -> None:
         """Make training and validation blocks; a second call does nothing.
 
+        Args:
+            tokenizer: of the model.
+            plan: what is not said here; None = nothing.
+            positions: most tokens that the model takes; None = any number.
+
         Raises:
-            UserError: a source is unknown, broken, made with another tokenizer or too small for its share, or nobody
-                says how long a step is.
+            UserError: a source is unknown, broken, made with another tokenizer or too small for its share, nobody
+                says how long a step is, or blocks are longer than the model takes.
         """
         if self.mixture is not None:
             return
+        if positions is not None and self.sequence_length > positions:
+            raise UserError(
+                f"data.sequence_length={self.sequence_length}: blocks are longer than the model's {positions} "
+                "positions; lower it, or give the model more (max_position_embeddings)"
+            )
         sources = flatten_sources(self.sources, "data.sources")
         leaves = None if self.mix is None else flatten_mix(self.mix, "data.mix")
         if leaves is not None:

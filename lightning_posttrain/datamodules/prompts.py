@@ -15,8 +15,9 @@ from ..batching.mix import Mixture
 from ..batching.prompts import Prompt, PromptList, PromptLoader
 from ..batching.sources import split
 from ..batching.tree import MIN_SHARED
+from ..progress import metered
 from ..records.policy import RowReport
-from ..records.sources import fingerprint, read_rows, rows_where
+from ..records.sources import count_rows, fingerprint, read_rows, rows_where
 from ..tasks.base import Task
 from ..text.render import Renderer
 from ..types import UserError
@@ -80,10 +81,18 @@ class PromptDataModule(L.LightningDataModule):
         """Render the prompts with the module's renderer (the Trainer calls this)."""
         if stage == "fit":
             module: Any = self.trainer.lightning_module  # type: ignore[union-attr]
-            self.prepare(module.renderer)
+            self.prepare(module.renderer, module.rollout.max_new_tokens)
 
-    def prepare(self, renderer: Renderer) -> None:
-        """Render all prompts with ``renderer``; a second call does nothing."""
+    def prepare(self, renderer: Renderer, answer_tokens: int = 0) -> None:
+        """Render all prompts with ``renderer``; a second call does nothing.
+
+        Args:
+            renderer: of the model.
+            answer_tokens: most tokens of a completion.
+
+        Raises:
+            UserError: a row is bad, or its prompt and the longest completion have no room in the model.
+        """
         if self.train_set is not None:
             return
         if self.mix is None:
@@ -97,6 +106,7 @@ class PromptDataModule(L.LightningDataModule):
                 self.mix, [PromptList(x) for x in lists], self.mix_examples, self.seed
             )
         self.train_set = split(everything, 0, self.max_examples, self.seed)[0]
+        _check_room(self.train_set, renderer.positions, answer_tokens)
         paths = {"path": self.path} if self.mix is None else {f"mix[{i}].path": p.path for i, p in enumerate(self.mix)}
         self.files = {option: (path, fingerprint(path)) for option, path in paths.items() if path is not None}
 
@@ -112,10 +122,11 @@ class PromptDataModule(L.LightningDataModule):
         if path is None or task is None:
             raise UserError(f"data.{'path' if path is None else 'task'}=null: name the rows and the task they are of")
         rows = first_rows(path, read_rows(path, RowReport("error", 0).reject), self.first_examples)
+        rows = metered(rows, f"reading {path}", self.first_examples or (lambda: count_rows(path)), "rows")
         prompts = []
         for number, (row, origin) in enumerate(rows_where(rows, where), start=first):
             record = task.record(row, origin)
-            prompts.append(Prompt(record, np.array(renderer.prompt(record.prompt), np.int32), number))
+            prompts.append(Prompt(record, np.array(renderer.question(record), np.int32), number))
         return self._short(path, prompts)
 
     def _short(self, path: str, prompts: list[Prompt]) -> list[Prompt]:
@@ -162,3 +173,14 @@ class PromptDataModule(L.LightningDataModule):
         return []
 
     test_dataloader = val_dataloader
+
+
+def _check_room(prompts: Source[Prompt], positions: int | None, answer_tokens: int) -> None:
+    """A prompt that leaves no room for an answer would stop the run at the step that draws it."""
+    for prompt in (prompts[i] for i in range(len(prompts))):
+        if positions is not None and len(prompt.ids) + answer_tokens > positions:
+            raise UserError(
+                f"{prompt.record.origin}: the prompt has {len(prompt.ids)} tokens, which with max_new_tokens="
+                f"{answer_tokens} exceeds the model's {positions} positions; lower model.rollout.max_new_tokens, or "
+                "leave long prompts out by data.max_prompt_tokens"
+            )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..batching.sources import PromptWeighted
@@ -13,22 +14,26 @@ from ..records.canonical import canonical
 from ..records.sources import read_rows
 from ..tasks.base import Task
 from ..text.render import Renderer
-from ..types import Example, UserError
+from ..text.rows import RenderedRows
+from ..types import Conversation, Example, Message, UserError
 from .examples import ExampleDataModule, check_mix
 
 PREDICT_ROWS = 256
 
 
-class RowExample:
-    """Raw row -> the example it trains; a class of its own because it travels to worker processes."""
+class RowExample(RenderedRows):
+    """Raw row -> the example it trains: one sequence, or several where the chat template changes earlier turns."""
 
     def __init__(self, task: Task | None, renderer: Renderer) -> None:
-        self.task, self.renderer = task, renderer
+        super().__init__(renderer)
+        self.task = task
 
-    def __call__(self, row: Mapping[str, Any], origin: str) -> Example:
+    def conversations(self, row: Mapping[str, Any], origin: str) -> tuple[Conversation, ...]:
         task = self.task
-        talk = conversation(row, origin) if task is None else task.record(row, origin).conversation()
-        return (self.renderer.sequence(talk),)
+        return (conversation(row, origin) if task is None else task.record(row, origin).conversation(),)
+
+    def example(self, conversations: Sequence[Conversation], rendered: Sequence[Example]) -> Example:
+        return rendered[0]
 
 
 def count_traces(path: str, first: int | None = None) -> tuple[int, int]:
@@ -94,6 +99,8 @@ class SFTDataModule(ExampleDataModule):
             )
         self.task, self.traces_file, self.prompt_weight = task, traces_file, prompt_weight
 
+    apart = True
+
     def make_example(self, renderer: Renderer, task: Task | None) -> RowExample:
         return RowExample(task or self.task, renderer)
 
@@ -125,14 +132,25 @@ class SFTDataModule(ExampleDataModule):
         """Prompts of ``val_path`` (else of the training rows), this rank's share."""
         rows = []
         for number, (row, origin) in enumerate(read_rows(self.val_path or self.train_path)):
+            prompt: Sequence[Message]
             if self.task is not None:
                 record = self.task.record(row, origin)
-                id, prompt = record.id, record.prompt
+                id, prompt, variables = record.id, record.prompt, record.template_kwargs
             else:
                 talk = conversation(row, origin)
-                last = max(i for i, m in enumerate(talk.messages) if m.role == "assistant")
-                id, prompt = talk.id, talk.messages[:last]
-            messages = [{"role": m.role, "content": m.content} for m in prompt]
-            rows.append({"id": id, "key": number, "prompt": messages})
+                id, prompt, variables = talk.id, last_prompt(talk.messages), talk.template_kwargs
+            asked: dict[str, Any] = {"id": id, "key": number, "prompt": [m.as_dict() for m in prompt]}
+            rows.append({**asked, "template_kwargs": dict(variables)} if variables else asked)
         mine = rows[self.trainer.global_rank :: self.trainer.world_size] if self.trainer else rows
         return PromptBatches(mine)
+
+
+def last_prompt(messages: Sequence[Message]) -> list[Message]:
+    """What the last answer of a conversation answers: the messages before it, and what of it is given."""
+    last = max(i for i, m in enumerate(messages) if m.role == "assistant")
+    answer = messages[last]
+    if answer.prefill:
+        return [*messages[:last], replace(answer, content=answer.content[: answer.prefill])]
+    while last and messages[last - 1].role == "assistant":
+        last -= 1
+    return list(messages[:last])

@@ -51,7 +51,12 @@ def decoupled_advantages(rewards: np.ndarray, weights: np.ndarray) -> np.ndarray
 
 def zero_variance(totals: np.ndarray) -> np.ndarray:
     """(P,) whether all completions of a prompt got the same reward, so that its advantages are 0 (up to rounding)."""
-    return ~(_std(totals)[:, 0] > 1e-8)
+    return ~(deviations(totals) > 1e-8)
+
+
+def deviations(totals: np.ndarray) -> np.ndarray:
+    """(P,) standard deviation of each prompt's rewards that apply; 0 where fewer than two do."""
+    return _std(totals)[:, 0]
 
 
 def _mean(x: np.ndarray) -> np.ndarray:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..types import UserError
 from . import aggregate, ratio
 
 Form = Literal["clip", "cap", "soft_gate", "gamma_gate"]
@@ -25,6 +28,27 @@ NAMED: dict[str, tuple[Form, Level, Normaliser]] = {
     "sapo": ("soft_gate", "token", "sequence_mean"),
     "vespo": ("gamma_gate", "sequence", "step_tokens"),
 }
+
+
+def _positive(value: float) -> bool:
+    return 0 < value < math.inf
+
+
+def _positive_pair(values: tuple[float, float]) -> bool:
+    return len(values) == 2 and all(map(_positive, values))
+
+
+RANGES: dict[str, tuple[Form, str, Callable[[Any], bool]]] = {
+    "clip_low": ("clip", "above 0 and at most 1", lambda x: 0 < x <= 1),
+    "clip_high": ("clip", "above 0", lambda x: x > 0),
+    "delta": ("clip", "above 1", lambda x: x > 1),
+    "cap": ("cap", "at least 1", lambda x: x >= 1),
+    "tau_positive": ("soft_gate", "above 0 and finite", _positive),
+    "tau_negative": ("soft_gate", "above 0 and finite", _positive),
+    "gamma_positive": ("gamma_gate", "two numbers above 0", _positive_pair),
+    "gamma_negative": ("gamma_gate", "two numbers above 0", _positive_pair),
+}
+"""Option -> the form that reads it, and what it must be."""
 
 
 class Scope(NamedTuple):
@@ -46,7 +70,14 @@ class Scope(NamedTuple):
 
 @dataclass(frozen=True)
 class Objective:
-    """A published objective; `ratio`, `level` and `normaliser` replace its parts."""
+    """A published objective; `ratio`, `level` and `normaliser` replace its parts.
+
+    Whatever the numbers, the gradient while no probability has moved is that of -A log p: a step that is one update
+    learns the same with each form. Numbers for which it would not be so are refused.
+
+    Raises:
+        UserError: a number out of range, or one that the form does not read.
+    """
 
     name: Literal["grpo", "bnpo", "dapo", "dr_grpo", "gspo", "luspo", "cispo", "sapo", "vespo"] = "dapo"
     """Sources are in `losses/ratio.py` and `losses/aggregate.py`."""
@@ -57,13 +88,13 @@ class Objective:
     normaliser: Normaliser | None = None
     """What a token weighs; null = as ``name`` says."""
     clip_low: float = 0.2
-    """``clip``: the ratio counts down to 1 - clip_low."""
+    """``clip``: the ratio counts down to 1 - clip_low; 1 = without a lower bound."""
     clip_high: float | None = None
     """``clip``: the ratio counts up to 1 + clip_high; null = clip_low. DAPO's clip-higher is 0.28."""
     delta: float | None = None
-    """``clip``: bound of the ratio where the advantage is negative; null = none."""
+    """``clip``: bound of the ratio where the advantage is negative, at least 1 + clip_high; null = none."""
     cap: float = 5.0
-    """``cap``: largest weight."""
+    """``cap``: largest weight, at least 1."""
     tau_positive: float = 1.0
     """``soft_gate``: steepness where the advantage is positive."""
     tau_negative: float = 1.05
@@ -72,6 +103,22 @@ class Objective:
     """``gamma_gate``: (k, lambda) where the advantage is not negative."""
     gamma_negative: tuple[float, float] = (3.0, 2.0)
     """``gamma_gate``: (k, lambda) where it is negative."""
+
+    def __post_init__(self) -> None:
+        form = self.parts[0]
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in RANGES or value is None:
+                continue
+            read_by, meaning, holds = RANGES[field.name]
+            if not holds(value):
+                raise UserError(f"objective: {field.name}={value} must be {meaning}")
+            if value != field.default and read_by != form:
+                raise UserError(
+                    f"objective: {field.name}={value} changes nothing in {self.name} ({form}); leave it out"
+                )
+        if self.delta is not None and not self.delta >= 1 + self.bounds[1]:
+            raise UserError(f"objective: delta={self.delta} must be at least 1 + clip_high = {1 + self.bounds[1]:g}")
 
     @property
     def parts(self) -> tuple[Form, Level, Normaliser]:

@@ -7,7 +7,6 @@ stop token. It appears whole or not at all. Pushing to the hub and other formats
 from __future__ import annotations
 
 import copy
-import json
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,11 +23,16 @@ from ..ops.attention import plain_attention
 from ..ops.logprobs import base_model
 from ..records.files import whole_folder
 from ..types import UserError
-from .load import LoadSpec, is_adapter, load_policy
+from .load import load_policy
+from .quantize import quantized_by
+from .source import Source, resolve
+from .spec import LoadSpec
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Largest logit difference that is rounding, per unit of the largest logit (at least 1)."""
 PROBE_TOKENS = 64
+SAMPLING = ("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff")
+"""Fields of a generation config that only sampling reads."""
 
 
 @dataclass(frozen=True)
@@ -74,24 +78,24 @@ def find_base(
 
     A base with random weights exists nowhere else, so it is written beside the adapter, in full precision.
     """
-    if pretrained is None:
+    source = resolve(pretrained, load.revision)
+    if source is None:
 
         def rebuild(folder: Path) -> None:
             like = base_model(model)
             random_base(like, architecture, vocab_size=vocab_size, load=load, seed=seed).save_pretrained(folder)
 
         return Base("base", rebuild)
-    if not is_adapter(pretrained):
-        return Base(_findable(pretrained))
-    name = str(json.loads((Path(pretrained) / "adapter_config.json").read_text())["base_model_name_or_path"])
-    beside = Path(pretrained) / name
-    if not Path(name).is_dir() and beside.is_dir():
+    if not source.is_adapter:
+        return Base(_findable(source.name))
+    base = Path(source.base().name)
+    if base.parent == Path(source.name):
 
         def copy_beside(folder: Path) -> None:
-            shutil.copytree(beside, folder)
+            shutil.copytree(base, folder)
 
         return Base("base", copy_beside)
-    return Base(_findable(name))
+    return Base(_findable(str(base)))
 
 
 def _findable(name: str) -> str:
@@ -186,21 +190,40 @@ def _standard_config(
 ) -> Iterator[PreTrainedModel]:
     """``model`` with the configuration that others expect: its own attention, a cache, the stop tokens."""
     config, generation = model.config, model.generation_config
-    stops = sorted(stop_ids)
-    ids = {
-        "bos_token_id": tokenizer.bos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-        "eos_token_id": stops[0] if len(stops) == 1 else stops,
-    }
     model.config, model.generation_config = copy.deepcopy(config), copy.deepcopy(generation)
-    for name, value in {**ids, "use_cache": True}.items():
-        setattr(model.config.get_text_config(), name, value)
-        if model.generation_config is not None:
-            setattr(model.generation_config, name, value)
+    text = model.config.get_text_config()
+    holders: list[Any] = [text] if model.generation_config is None else [text, model.generation_config]
+    for holder in holders:
+        for name in ("bos_token_id", "pad_token_id"):
+            if (own := getattr(tokenizer, name)) is not None:
+                setattr(holder, name, own)
+        holder.eos_token_id = _stops(holder.eos_token_id, stop_ids, every=holder is not text)
+        holder.use_cache = True
+    if model.generation_config is not None:
+        _savable(model.generation_config)
     try:
         yield _loadable(model)
     finally:
         model.config, model.generation_config = config, generation
+
+
+def _savable(generation: Any) -> None:
+    """Greedy generation configs with numbers for sampling, which nothing reads, are published but not written again."""
+    if not generation.do_sample:
+        for name in SAMPLING:
+            setattr(generation, name, None)
+
+
+def _stops(named: int | list[int] | None, stop_ids: Collection[int], every: bool) -> int | list[int]:
+    """What a config names as the end of an answer: its own ids in its own order first, and ``every`` other one.
+
+    A config whose ids do not end an answer here (those of a random model are of no vocabulary) gets all that do.
+    """
+    own = [named] if isinstance(named, int) else list(named or [])
+    kept = [i for i in own if i in stop_ids]
+    if kept != own or not own or every:
+        kept += sorted(set(stop_ids) - set(kept))
+    return kept[0] if len(kept) == 1 else kept
 
 
 def _loadable(model: PreTrainedModel) -> PreTrainedModel:
@@ -240,16 +263,43 @@ def difference(mine: Tensor, other: Tensor, dtype: torch.dtype) -> Difference:
 
 def reload(folder: Path, dtype: torch.dtype) -> nn.Module:
     """What plain transformers and PEFT make of ``folder``: full weights, or an adapter on its base."""
-    if not is_adapter(str(folder)):
+    source = Source(str(folder))
+    if not source.is_adapter:
         return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     from peft import PeftModel
 
-    name = str(json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"])
-    place = folder / name if (folder / name).is_dir() else name
-    return PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(place, dtype=dtype), str(folder))
+    base = source.base()
+    return PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(base.name, dtype=dtype, **base.options), str(folder)
+    )
 
 
 def merge(model: Any) -> PreTrainedModel:
-    """The adapter added into its base, which must not be quantised; ``model`` is used up."""
+    """The adapter added into its base; ``model`` is used up.
+
+    Raises:
+        UserError: the base is a checkpoint of quantised weights, which would keep their error.
+    """
+    base = base_model(model)
+    if method := quantized_by(base.config):
+        raise UserError(
+            f"merge=true: the base {base.config._name_or_path!r} holds quantised weights ({method}). Export the "
+            "adapter without merge, name its full-precision model in base_model_name_or_path of adapter_config.json, "
+            "and merge that: export --model FOLDER --merge true"
+        )
+    _untie(model, base)
     merged: PreTrainedModel = model.merge_and_unload(safe_merge=True)
     return merged
+
+
+def _untie(model: Any, base: PreTrainedModel) -> None:
+    """Give head and embedding weights of their own where one weight serves both and an adapter changes only one."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    head, embedding = base.get_output_embeddings(), base.get_input_embeddings()
+    if not any(isinstance(layer, BaseTunerLayer) for layer in (head, embedding)):
+        return
+    plain: Any = head.get_base_layer() if isinstance(head, BaseTunerLayer) else head
+    plain.weight = nn.Parameter(plain.weight.detach().clone(), requires_grad=False)
+    for config in (base.config, base.config.get_text_config()):
+        config.tie_word_embeddings = False

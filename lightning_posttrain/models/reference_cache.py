@@ -28,6 +28,7 @@ from ..batching.loader import ExampleSource, StepLoader
 from ..batching.tree import collate
 from ..ops.logprobs import base_model
 from ..ops.ranks import gather
+from ..progress import metered
 from ..records.canonical import canonical
 from ..records.files import writing
 from ..types import Example, MicroBatch, UserError
@@ -160,9 +161,10 @@ def _compute(
 ) -> dict[int, np.ndarray]:
     """Index -> (N_i,) float32 of each example that is this rank's in the loader's first epoch."""
     found: dict[int, list[np.ndarray]] = {}
-    for step in loader.steps(0):
+    for step in metered(loader.steps(0), "log-probs of the reference", len(loader), "steps"):
         named = [tuple(replace(s, id=str(i)) for s in source[i]) for i in map(int, step)]
-        for group in cut_step(named, loader.tokens_per_micro, loader.world_size, loader.min_shared)[loader.rank]:
+        groups = cut_step(named, loader.tokens_per_micro, loader.world_size, loader.min_shared)[loader.rank]
+        for group in filter(None, groups):  # the weights are whole here, so no rank waits for another
             micro = collate(group, loader.min_shared)
             counts = torch.bincount(micro.sequence, minlength=micro.num_sequences)
             parts = np.split(logprobs(micro).float().cpu().numpy(), counts.cumsum(0)[:-1].numpy())

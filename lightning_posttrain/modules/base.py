@@ -18,36 +18,39 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from lightning.pytorch.utilities.combined_loader import CombinedLoader
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import PreTrainedTokenizerBase
 
 from ..batching.loader import EpochLoader
 from ..metrics.nll import TokenNLL
-from ..models.load import LoadSpec, LoraSpec, generation_config, load_policy
+from ..models.spec import LoadSpec, LoraSpec
 from ..ops.logprobs import token_logprobs
-from ..ops.sharding import full, set_gradient_sync, shard
+from ..ops.seeds import seeded
+from ..ops.sharding import full
+from ..rollout.linears import Dtype
 from ..rollout.sampler import SamplingParams, generate
-from ..text.render import Renderer
 from ..text.spec import ChatSpec
-from ..text.tokenizer import TokenizerSpec, build_tokenizer, tokenizer_fingerprint
-from ..types import Completion, Message, MicroBatch, Record, StepBatch, UserError
-from .finite import check_finite
+from ..text.tokenizer import TokenizerSpec, tokenizer_fingerprint
+from ..types import Completion, MicroBatch, Record, StepBatch
+from .backward import backward
+from .building import BuildsPolicy
+from .finite import check_finite, check_first_gradient
 from .optim import OptimizerSpec, ScheduleSpec, build_optimizer, check_numbers, schedule_factor
 from .resume import check_identity, check_parameters
 from .skip_step import SkipStep
-from .strategies import data_mesh, deepspeed_engine, set_up_strategy, sync_only_if
+from .strategies import deepspeed_engine, has_own_masters, set_up_strategy
 from .trainer_checks import batches_of, check_trainer
 
 
-class PolicyModule(L.LightningModule):
+class PolicyModule(BuildsPolicy):
     """A language model and the loop that trains it.
 
     Args:
-        pretrained: folder or hub id of weights, or of an adapter; brings its own tokenizer.
+        pretrained: folder, GGUF file or hub id of weights, or folder of an adapter; brings its own tokenizer.
         architecture: config fields with ``model_type``, or the ``name`` of an Olmo 3 model (olmo3_1m to olmo3_1b) and
             what differs, for random weights; used when ``pretrained`` is null.
-        tokenizer: used when ``pretrained`` is null, or when its ``source`` is given.
+        tokenizer: of a model with random weights; with ``pretrained`` only its ``source`` or ``pad_token``.
         lora: train adapters instead of all weights.
         load: quantisation, gradient checkpointing, compilation.
         optimizer: its name and numbers.
@@ -78,8 +81,6 @@ class PolicyModule(L.LightningModule):
         self.pretrained, self.architecture, self.lora, self.load = pretrained, architecture, lora, load
         self.optimizer_spec, self.schedule_spec = optimizer, schedule
         self.max_grad_norm, self.seed = max_grad_norm, seed
-        if pretrained is not None and tokenizer.source is None:
-            tokenizer = TokenizerSpec(source=pretrained, pad_token=tokenizer.pad_token)
         self.tokenizer_spec, self.chat, self.sampling = tokenizer, chat, sampling
         self.model: Any = None
         self.val_nll = TokenNLL()
@@ -104,44 +105,7 @@ class PolicyModule(L.LightningModule):
             each of which is summed the same way and logged as ``train/<name>``.
         """
 
-    @cached_property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Built on first use: a constructor that reads no file cannot fail on one."""
-        return build_tokenizer(self.tokenizer_spec)
-
-    @cached_property
-    def renderer(self) -> Renderer:
-        """Turns messages into prompts, and knows the stop tokens."""
-        return self.training_renderer()
-
-    def training_renderer(self, **limits: Any) -> Renderer:
-        """A renderer with this model's format and the data's ``max_length``, ``supervise`` and ``overlong``."""
-        return self.chat.renderer(self.tokenizer, generation_config(self.pretrained), **limits)
-
-    def decode(self, tokens: list[int]) -> str:  # special tokens included
-        return str(self.tokenizer.decode(tokens))
-
-    # ---- building -------------------------------------------------------------------------------------------------
-
-    def configure_model(self) -> None:
-        """Build the policy (once), in bf16 under ``precision: bf16-true``, else in float32."""
-        if self.model is None:
-            precision = str(self._trainer.precision) if self._trainer else "32-true"
-            self.build({"bf16-true": torch.bfloat16, "64-true": torch.float64}.get(precision, torch.float32))
-        elif self.device_mesh is not None:
-            raise UserError("--optimizer builds the model before it can be sharded; use model.optimizer with FSDP2")
-
-    def build(self, dtype: torch.dtype = torch.float32) -> None:
-        """Build the policy, outside a Trainer too."""
-        self.model = self.initial_policy(dtype)
-        if self.device_mesh is not None:
-            mixed = str(self.trainer.precision) == "bf16-mixed"
-            shard(self.model, data_mesh(self.device_mesh), torch.bfloat16 if mixed else None)
-
-    def initial_policy(self, dtype: torch.dtype) -> nn.Module:
-        """The policy as it is at the start of the run, another one with each call."""
-        how: dict[str, Any] = {"load": self.load, "lora": self.lora, "seed": self.seed}
-        return load_policy(self.pretrained, self.architecture, vocab_size=len(self.tokenizer), dtype=dtype, **how)
+    # ---- the optimizer --------------------------------------------------------------------------------------------
 
     def configure_callbacks(self) -> list[L.Callback]:
         """Refuse the Trainer's flags that this loop owns, before Lightning's own check of them."""
@@ -150,7 +114,8 @@ class PolicyModule(L.LightningModule):
         return []
 
     def configure_optimizers(self) -> Any:
-        optimizer = build_optimizer(self.model, self.optimizer_spec)
+        # DeepSpeed keeps float32 weights of its own
+        optimizer = build_optimizer(self.model, self.optimizer_spec, masters=not has_own_masters(self.trainer))
         factor = schedule_factor(self.schedule_spec, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, factor)}
 
@@ -181,29 +146,19 @@ class PolicyModule(L.LightningModule):
     def update(self, batch: StepBatch) -> dict[str, Tensor | float]:
         """One optimizer step; what is to be logged of it."""
         optimizer: Any = self.optimizers()
-        torch.manual_seed(hash((self.seed, self.global_step, self.global_rank)) % (1 << 63))
-        world, engine = self.trainer.world_size, deepspeed_engine(self.trainer)
-        losses: list[Tensor] = []
-        sums: dict[str, Tensor] = {}
-        for i, micro in enumerate(batch.micros):
-            last = i == len(batch.micros) - 1
-            set_gradient_sync(self.model, engine, last)
-            with sync_only_if(last, self.trainer):
-                loss, extra = self.micro_loss(micro, batch)
-                self.manual_backward(loss * world)  # world_size undoes the mean that data parallelism takes
-            losses.append(loss.detach())
-            for name, value in extra.items():
-                sums[name] = sums[name] + value if name in sums else value
+        step, engine = self.global_step, deepspeed_engine(self.trainer)
+        with seeded(self.device, self.seed, step, self.global_rank):
+            logged: dict[str, Any] = backward(self, batch, engine)
         if engine is None:
             limit = torch.inf if self.max_grad_norm is None else self.max_grad_norm
             norm = full(torch.nn.utils.clip_grad_norm_((p for p in self.parameters() if p.grad is not None), limit))
+            check_finite(self.model, batch, step, logged["loss"], norm)
+            check_first_gradient(torch.as_tensor(logged["loss"]), norm, step)
         else:  # holds gradients, clips, steps and clears them in one
+            check_finite(self.model, batch, step, logged["loss"])
             optimizer.step()
             norm = torch.tensor(float(engine.get_global_grad_norm() or 0.0))
-        check_finite(self.model, torch.stack(losses), norm, batch, self.global_step)
-        logged: dict[str, Any] = {"loss": torch.stack(losses).sum(), **sums}
-        if world > 1:
-            logged = {k: self.trainer.strategy.reduce(v, reduce_op="sum") for k, v in logged.items()}
+            check_finite(self.model, batch, step, logged["loss"], norm, updated=True)
         if self.skip_step is not None:
             logged["skipped"] = float(self.skip_step.stands_out(float(logged["loss"]), float(norm)))
             if logged["skipped"]:
@@ -232,9 +187,20 @@ class PolicyModule(L.LightningModule):
 
     # ---- validation -----------------------------------------------------------------------------------------------
 
+    def on_validation_start(self) -> None:
+        """Every validation sees the same steps, however many of them the one before took."""
+        loaders = self.trainer.test_dataloaders if self.trainer.testing else self.trainer.val_dataloaders
+        for loader in CombinedLoader(loaders).flattened:
+            if isinstance(loader, EpochLoader):
+                loader.rewind()
+
+    on_test_start = on_validation_start
+
     def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
         for micro in batch.micros:
-            self.val_nll.update(token_logprobs(self.model, micro))
+            logps = token_logprobs(self.model, micro)
+            if not micro.idle:
+                self.val_nll.update(logps)
 
     def on_validation_epoch_end(self) -> None:
         if self.val_nll.update_called:
@@ -259,18 +225,20 @@ class PolicyModule(L.LightningModule):
         seed: int = 0,
         keys: Sequence[int | str] | None = None,
         max_rows: int = 128,
+        dtype: Dtype = "model",
     ) -> list[list[Completion]]:
         """``n`` answers to each record's prompt, ``[record][sample]``; arguments as in `rollout.sampler.generate`.
 
         Drawn as at step 0, whatever the step: differences between evaluations are the policy's.
         """
-        prompts = [self.renderer.prompt(record.prompt) for record in records]
-        how = {"n": n, "seed": seed, "keys": keys, "max_rows": max_rows, "origins": [r.origin or r.id for r in records]}
+        prompts = [self.renderer.question(record) for record in records]
+        how = {"n": n, "seed": seed, "keys": keys, "max_rows": max_rows, "dtype": dtype}
+        how["origins"] = [r.origin or r.id for r in records]
         return generate(self.model, prompts, sampling, self.renderer.stop_ids, self.decode, **how)  # type: ignore[arg-type]
 
     def predict_step(self, batch: list[dict[str, Any]], batch_idx: int) -> list[dict[str, Any]]:
-        """Answers to prompts ``{"id", "key", "prompt": [{"role", "content"}]}`` under ``sampling``."""
-        records = [Record(row["id"], tuple(Message(**m) for m in row["prompt"]), "", "") for row in batch]
+        """Answers to prompts ``{"id", "key", "prompt": [{"role", "content", ...}], "template_kwargs"}`` (optional)."""
+        records = [Record.asked(row) for row in batch]
         groups = self.answers(records, self.sampling, seed=self.seed, keys=[row["key"] for row in batch])
         answers = [{"prediction": c.text, "finished": c.finished, "tokens": len(c.tokens)} for (c,) in groups]
         return [{"id": row["id"], "prompt": row["prompt"], **a} for row, a in zip(batch, answers, strict=True)]

@@ -170,14 +170,15 @@ class DPOModule(PolicyModule):
     def _couple(self, batch: StepBatch) -> None:
         """A pass without gradient over the whole step tells what every completion will weigh."""
         mine = [self.pairs(micro) for micro in batch.micros]
-        everywhere = gather([_plain(pairs, weights) for pairs, weights in mine])
+        counted = zip(mine, batch.micros, strict=True)
+        everywhere = gather([_plain(*found) for found, micro in counted if not micro.idle])
         parts = [part for rank in everywhere for part in rank]
         with torch.inference_mode(False):  # validation has no gradients, and these are of the loss alone
             gradient = self.loss.coupled(*_joined(parts, self.device))
         begin = sum(len(p["chosen"]) for rank in everywhere[: self.global_rank] for p in rank)
         for micro in batch.micros:
             self.coupled[id(micro)] = gradient.of(slice(begin, begin + micro.examples))
-            begin += micro.examples
+            begin += 0 if micro.idle else micro.examples
 
     def pairs(self, micro: MicroBatch) -> tuple[Pairs, Tensor | None]:
         """The pairs of a micro-batch, and their weights if the loss has any."""
@@ -216,10 +217,14 @@ class DPOModule(PolicyModule):
         self.annotate(batch)
         for micro in batch.micros:
             loss, sums = self.micro_loss(micro, batch)
+            if micro.idle:
+                continue
             for name, value in {"loss": loss, **sums}.items():
                 whole = value.double() * batch.num_examples
                 self.val_sums[name] = self.val_sums[name] + whole if name in self.val_sums else whole
-        pairs = torch.tensor(float(sum(m.examples for m in batch.micros)), dtype=torch.float64, device=self.device)
+        pairs = torch.tensor(
+            float(sum(m.examples for m in batch.micros if not m.idle)), dtype=torch.float64, device=self.device
+        )
         self.val_sums["pairs"] = self.val_sums.get("pairs", torch.zeros_like(pairs)) + pairs
         self.coupled = {}
 

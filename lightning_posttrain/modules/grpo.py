@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from ..models.reference import Reference, without_dropout
 from ..ops.logprobs import weighted_nll
 from ..ops.policy import policy_logprobs
 from ..ops.ranks import gather, gather_rows
+from ..progress import doing
 from ..rollout.ledger import write_step
 from ..rollout.rollouts import Rollout
 from ..rollout.sampler import SamplingParams
@@ -32,7 +33,7 @@ from ..tasks.reward import Reward, RewardRunner, totals
 from ..types import MicroBatch, StepBatch, UserError
 from .base import PolicyModule
 from .grpo_spec import AdvantageSpec, EntropySpec, ImportanceSpec, KLSpec
-from .policy_step import PolicyStep, detach, policy_step
+from .policy_step import PolicyStep, detach, largest_gap, policy_step
 from .rollout_stats import rollout_stats
 
 
@@ -139,12 +140,13 @@ class GRPOModule(PolicyModule):
         means = {k: sum(float(u[k]) for u in updates) / len(updates) for k in updates[0]}
         self.log_dict({f"rollout/{k}": v for k, v in stats.items()}, batch_size=1)
         self.log("reward", stats["reward"], prog_bar=True, logger=False, batch_size=1)
-        self.log_step({**means, "run_share": sum(r.trained for r in rollouts) / len(rollouts)})
+        known = {"run_share": sum(r.trained for r in rollouts) / len(rollouts), "sampler_gap_max": largest_gap(steps)}
+        self.log_step({**means, **known})
 
     def roll_out(self, prompts: list[Prompt]) -> list[list[Rollout]]:
         """Complete and score ``prompts``, each rank its share; every rank gets all groups, in the order given."""
         mine = prompts[self.global_rank :: self.trainer.world_size]
-        with self.phase("generation"):
+        with self.phase("generation"), doing(f"step {self.global_step}"):
             drawn = self.sampler.generate(
                 self.model,
                 [p.ids.tolist() for p in mine],
@@ -155,8 +157,9 @@ class GRPOModule(PolicyModule):
                 seed=self.seed,
                 step=self.global_step,
                 keys=[p.key for p in mine],
+                origins=[p.record.origin or p.record.id for p in mine],
             )
-        with self.phase("rewards"):
+        with self.phase("rewards"), doing(f"step {self.global_step}"):
             groups = [[Rollout(p, i, c) for i, c in enumerate(cs)] for p, cs in zip(mine, drawn, strict=True)]
             flat = [r for group in groups for r in group]
             table = self.rewards.evaluate([(r.prompt.record, r.completion) for r in flat])
@@ -219,18 +222,18 @@ class GRPOModule(PolicyModule):
     @torch.no_grad()
     def annotate(self, steps: list[PolicyStep]) -> None:
         """Add what must be known before the first update: log-probs by the policy as it is, and by the reference."""
-        for micro in (m for step in steps for m in step.micros):
-            if self.updates_per_batch > 1 or self.entropy.quantile < 1:
-                old, entropies = policy_logprobs(
-                    self.model, micro, self.truncation, "entropy" if self.entropy.quantile < 1 else None
-                )
-                micro.columns["old"] = old
+        micros = [m for step in steps for m in step.micros]
+        extra: Literal["entropy"] | None = "entropy" if self.entropy.quantile < 1 else None
+        if self.updates_per_batch > 1 or extra is not None:
+            for micro in micros:
+                micro.columns["old"], entropies = policy_logprobs(self.model, micro, self.truncation, extra)
                 if entropies is not None:
                     micro.columns["decides"] = entropies
-            if self.reference is not None:
-                with self.reference.active():
+        if self.reference is not None:
+            with self.reference.active():  # once: a sharded model is copied whole with every change
+                for micro in micros:
                     micro.columns["reference"] = policy_logprobs(self.model, micro, self.truncation)[0]
-        if self.entropy.quantile < 1:
+        if extra is not None:
             for step in steps:
                 _decide(step.micros, 1 - self.entropy.quantile)
 
@@ -280,18 +283,15 @@ class GRPOModule(PolicyModule):
         if self.kl.beta:
             kl = kl_estimate(logps, c["reference"], self.kl.estimate)
             sums["kl"] = (kl.detach() * c["counts"]).sum()
-            loss = (
-                loss
-                + self.kl.beta * (weights * (bias_corrected(kl, log_ratio) if self.kl.bias_correction else kl)).sum()
-            )
+            penalty = bias_corrected(kl, log_ratio) if self.kl.bias_correction else kl
+            loss = loss + self.kl.beta * (weights * penalty).sum()
         if entropies is not None:
             sums["entropy"] = (entropies.detach() * c["counts"]).sum()
             loss = loss - self.entropy.bonus * (entropies * c["counts"]).sum() / scope.total_tokens
         return loss, sums
 
-    def _scope(self, micro: MicroBatch, step: StepBatch) -> Scope:
-        micros = len(step.micros) * (self.trainer.world_size if self._trainer else 1)  # every rank has as many
-        totals = step.num_tokens, step.num_sequences, micros, self.rollout.max_new_tokens
+    def _scope(self, micro: MicroBatch, step: Any) -> Scope:
+        totals = step.num_tokens, step.num_sequences, step.num_micros, self.rollout.max_new_tokens
         return Scope(micro.sequence, micro.num_sequences, *totals)
 
     # ---- the ledger -----------------------------------------------------------------------------------------------
@@ -314,7 +314,7 @@ def _totals(groups: list[list[Rollout]]) -> np.ndarray:
 
 def _decide(micros: list[MicroBatch], quantile: float) -> None:
     """Turn entropies into 1 for tokens at or above their quantile over the step and all ranks, else 0."""
-    mine = np.concatenate([m.columns["decides"].float().cpu().numpy() for m in micros])
+    mine = np.concatenate([m.columns["decides"].float().cpu().numpy() for m in micros if not m.idle])
     least = float(np.quantile(np.concatenate(gather(mine)), quantile))
     for micro in micros:
         micro.columns["decides"] = (micro.columns["decides"] >= least).float()

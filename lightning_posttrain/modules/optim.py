@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 
 from ..ops.logprobs import base_model
 from ..types import UserError
+from .master_weights import MasterWeights, master_copies
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class ScheduleSpec:
     decay_ratio: float = 0.1
     """Share of the steps of the final decay (``wsd``), or of each period's steps (``wsds``)."""
     min_ratio: float = 0.0
-    """Factor at the last step (not ``constant``, not ``wsds``)."""
+    """Factor that the decay reaches one step after the run's last, so that the last step learns something even with 0:
+    a linear decay of n steps ends 1/n of its way above this (not ``constant``, not ``wsds``)."""
     period_ends: list[float] = field(default_factory=list)
     """Where the periods of ``wsds`` end, as rising shares of the run; empty = the plan's, in pretraining."""
 
@@ -84,8 +86,13 @@ def check_numbers(spec: OptimizerSpec) -> None:
             raise UserError(f"model.optimizer.{name}={value}: give {remedy}")
 
 
-def build_optimizer(model: nn.Module, spec: OptimizerSpec) -> Optimizer:
+def build_optimizer(model: nn.Module, spec: OptimizerSpec, masters: bool = True) -> Optimizer:
     """The optimizer over ``model``'s trainable parameters.
+
+    Args:
+        model: the policy.
+        spec: which, and its numbers.
+        masters: change float32 copies of weights that are narrower (`master_weights`); false where the strategy does.
 
     Raises:
         UserError: a number out of range, or nothing to train.
@@ -95,30 +102,44 @@ def build_optimizer(model: nn.Module, spec: OptimizerSpec) -> Optimizer:
             "optimizer: lr and betas may be null in pretraining with a plan only (model.chinchilla); set them"
         )
     check_numbers(spec)
-    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    if not named:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if not trained:
         raise UserError("the model has no trainable parameter")
     matrices = _muon_matrices(model) if spec.name == "muon" else set()
-    rest = [p for _, p in named if id(p) not in matrices]
+    copies = master_copies(trained) if masters else {}
+
+    def wide(parameters: list[nn.Parameter]) -> list[nn.Parameter]:
+        return [copies.get(p, p) for p in parameters]
+
+    rest = _by_decay(model, spec, [p for p in trained if id(p) not in matrices])
+    groups = [{**group, "params": wide(group["params"])} for group in rest if group["params"]]
+    optimizer = _over(groups, wide([p for p in trained if id(p) in matrices]), spec)
+    return MasterWeights(optimizer, copies) if copies else optimizer
+
+
+def _by_decay(model: nn.Module, spec: OptimizerSpec, parameters: list[nn.Parameter]) -> list[dict[str, Any]]:
+    """Groups of the parameters that decay and of those that do not."""
     kept = set() if spec.decay_embeddings else {id(p) for p in base_model(model).get_input_embeddings().parameters()}
-    decays = [p for p in rest if p.ndim >= 2 and id(p) not in kept]
-    decaying = {id(p) for p in decays}
-    groups = [
-        {"params": decays, "weight_decay": spec.weight_decay},
-        {"params": [p for p in rest if id(p) not in decaying], "weight_decay": 0.0},
+    decaying = {id(p) for p in parameters if p.ndim >= 2 and id(p) not in kept}
+    return [
+        {"params": [p for p in parameters if id(p) in decaying], "weight_decay": spec.weight_decay},
+        {"params": [p for p in parameters if id(p) not in decaying], "weight_decay": 0.0},
     ]
-    groups = [g for g in groups if g["params"]]
+
+
+def _over(groups: list[dict[str, Any]], matrices: list[nn.Parameter], spec: OptimizerSpec) -> Optimizer:
+    """The optimizer of ``spec`` over ``groups``, with Muon over ``matrices``."""
+    numbers: dict[str, Any] = {"lr": spec.lr, "betas": spec.betas, "eps": spec.eps}
     if spec.name in ("adamw", "muon"):
-        fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in rest)
-        adamw = torch.optim.AdamW(groups, lr=spec.lr, betas=spec.betas, eps=spec.eps, fused=fused)
+        devices = {p.device.type for group in groups for p in group["params"]}
+        adamw = torch.optim.AdamW(groups, **numbers, fused=devices <= {"cpu", "cuda"})
         if spec.name == "adamw":
             return adamw
-        chosen = [p for _, p in named if id(p) in matrices]
-        return MuonAdamW(torch.optim.Muon(chosen, lr=spec.muon_lr, weight_decay=spec.weight_decay), adamw)
+        return MuonAdamW(torch.optim.Muon(matrices, lr=spec.muon_lr, weight_decay=spec.weight_decay), adamw)
     from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
 
     kind = PagedAdamW8bit if spec.name == "paged_adamw_8bit" else AdamW8bit
-    return kind(groups, lr=spec.lr, betas=spec.betas, eps=spec.eps)
+    return kind(groups, **numbers)
 
 
 def _muon_matrices(model: nn.Module) -> set[int]:

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from ..batching.cut import cut_step
-from ..batching.tree import collate
+from ..batching.tree import collate_all
+from ..ops.ranks import gather
 from ..rollout.rollouts import Rollout
-from ..types import StepBatch
+from ..types import Example, StepBatch
 
 
 class PolicyStep(StepBatch):
@@ -26,12 +27,13 @@ class PolicyStep(StepBatch):
     Args:
         rollouts: every completion of the step over all ranks.
         run_tokens: completion tokens that the decoder runs over, over all ranks.
+        num_micros: micro-batches over all ranks, without idle ones.
         **step: see `StepBatch`.
     """
 
-    def __init__(self, rollouts: list[Rollout], run_tokens: int, **step: object) -> None:
+    def __init__(self, rollouts: list[Rollout], run_tokens: int, num_micros: int, **step: object) -> None:
         super().__init__(**step)  # type: ignore[arg-type]
-        self.rollouts, self.run_tokens = rollouts, run_tokens
+        self.rollouts, self.run_tokens, self.num_micros = rollouts, run_tokens, num_micros
 
 
 def policy_step(
@@ -61,11 +63,13 @@ def policy_step(
     run += idle[: world_size - len(run)]  # each rank needs something to do; what is added has a loss of 0
     for rollout in run:
         rollout.trained = True
-    groups = cut_step([(r.sequence,) for r in run], tokens_per_micro, world_size, min_shared)[rank]
+    examples: list[Example] = [(r.sequence,) for r in run]
+    groups = cut_step(examples, tokens_per_micro, world_size, min_shared)
     return PolicyStep(
         rollouts,
         sum(len(r.completion.tokens) for r in run),
-        micros=[collate(group, min_shared) for group in groups],
+        sum(bool(group) for mine in groups for group in mine),
+        micros=collate_all(groups[rank], min_shared, examples[0]),
         num_tokens=max(1, sum(len(r.completion.tokens) for r in counted)),
         num_sequences=len(rollouts),
         num_examples=len({r.prompt.key for r in rollouts}),
@@ -74,10 +78,19 @@ def policy_step(
     )
 
 
+def largest_gap(steps: list[PolicyStep]) -> float:
+    """Largest difference (nats) between a drawn token's log-probs by trainer and sampler, over all ranks."""
+    gaps = [0.0]
+    for micro in (m for step in steps for m in step.micros if "old" in m.columns):
+        gap = (micro.columns["old"] - micro.columns["sampler"]).nan_to_num(posinf=0.0, neginf=0.0)
+        gaps.append(float(gap.abs().max()))
+    return max(gather(max(gaps)))
+
+
 def detach(steps: list[PolicyStep], column: str) -> dict[str, np.ndarray]:
     """Rollout's name -> its tokens' values (T,) float32 of ``column`` in this rank's micro-batches."""
     found: dict[str, np.ndarray] = {}
-    for micro in (m for step in steps for m in step.micros if column in m.columns):
+    for micro in (m for step in steps for m in step.micros if column in m.columns and not m.idle):
         values = micro.columns[column].float().cpu().numpy()
         counts = torch.bincount(micro.sequence, minlength=micro.num_sequences).tolist()
         found.update(zip(micro.ids, np.split(values, np.cumsum(counts)[:-1]), strict=True))

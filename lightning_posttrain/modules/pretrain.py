@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..losses.nll import token_weights
 from ..models.chinchilla import Plan
-from ..models.load import architecture_fields
+from ..models.config import architecture_fields
 from ..models.olmo3 import non_embedding
 from ..ops.logprobs import weighted_nll
 from ..types import MicroBatch, StepBatch, UserError

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..losses.advantage import zero_variance
+from ..losses.advantage import deviations, zero_variance
 from ..rollout.rollouts import Rollout
 
 
@@ -25,7 +25,7 @@ def rollout_stats(groups: list[list[Rollout]], names: Sequence[str]) -> dict[str
     parts = np.array([r.rewards for r in flat])
     return {
         "reward": _mean(totals),
-        "reward_std": float(np.mean(np.std(np.nan_to_num(totals), axis=1, ddof=1))),
+        "reward_std": float(np.mean(deviations(totals))),
         **{f"rewards/{name}": _mean(parts[:, k]) for k, name in enumerate(names)},
         "length": float(lengths.mean()),
         "length_min": float(lengths.min()),

@@ -66,9 +66,9 @@ class ServerAnswers(PolicyModule):
         n: int = 1,
         seed: int = 0,
         keys: Sequence[int | str] | None = None,
-        max_rows: int = 0,
+        **ignored: Any,
     ) -> list[list[Completion]]:
-        """``n`` answers to each record's prompt, ``[record][sample]``; ``max_rows`` is the server's own business.
+        """``n`` answers to each record's prompt, ``[record][sample]``; other arguments are the server's own business.
 
         Raises:
             UserError: naming the record or the option that the server refuses, or that it went away.

@@ -47,6 +47,11 @@ def deepspeed_engine(trainer: Any) -> Any:
     return trainer.strategy.model if type(trainer.strategy).__name__ == "DeepSpeedStrategy" else None
 
 
+def has_own_masters(trainer: Any) -> bool:
+    """Whether the strategy itself keeps float32 copies of narrow weights: DeepSpeed does."""
+    return type(trainer.strategy).__name__ == "DeepSpeedStrategy"
+
+
 def data_mesh(mesh: Any) -> Any:
     """The dimension of Lightning's device mesh that data is spread over.
 

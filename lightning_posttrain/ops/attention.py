@@ -7,6 +7,7 @@ attention weights as an output are left out on purpose: both are refused when th
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 from weakref import WeakKeyDictionary
@@ -14,7 +15,7 @@ from weakref import WeakKeyDictionary
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig, PreTrainedModel
 
 from ..types import TreeLayout, UserError
 from .tree_attention import TreeAttention, TreePlan
@@ -77,23 +78,41 @@ def layout_attention(
 
 
 def use_layout_attention(model: PreTrainedModel) -> None:
-    """Make every attention layer of ``model`` ask the layout; see `plain_attention` for ordinary forwards."""
+    """Make every attention layer of ``model`` ask the layout; see `plain_attention` for ordinary forwards.
+
+    The model gets a config of its own: the implementation is written there, and other models may have been made of the
+    same one.
+    """
+    _own_config(model)
     model.set_attn_implementation(ATTENTION)
 
 
 class plain_attention:
-    """Within the context ``model`` attends as transformers does by itself (sdpa): for generate, lm-eval and checks."""
+    """Within the context ``model`` attends as transformers does by itself: for generate, lm-eval and checks.
+
+    That is sdpa, or eager for models with soft caps or sink logits, which sdpa does not know.
+    """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
 
     def __enter__(self) -> PreTrainedModel:
-        self.before = self.model.config._attn_implementation
-        self.model.set_attn_implementation("sdpa")
+        self.before = _own_config(self.model)
+        self.model.set_attn_implementation("sdpa" if self.model._supports_sdpa else "eager")
         return self.model
 
     def __exit__(self, *_: object) -> None:
-        self.model.set_attn_implementation(self.before)
+        for module, config in self.before:
+            module.config = config
+
+
+def _own_config(model: PreTrainedModel) -> list[tuple[nn.Module, Any]]:
+    """Give ``model`` a copy of its config, in all modules that hold it; what they held."""
+    held = [(m, m.config) for m in model.modules() if isinstance(getattr(m, "config", None), PreTrainedConfig)]
+    copies: dict[int, Any] = {}
+    for module, config in held:
+        module.config = copy.deepcopy(config, copies)  # one memo: a part of a config stays a part of its copy
+    return held
 
 
 _plans: WeakKeyDictionary[TreeLayout, TreePlan] = WeakKeyDictionary()
@@ -110,6 +129,15 @@ def tree_attention(query: Tensor, key: Tensor, value: Tensor, layout: TreeLayout
     Returns:
         (1, H, T, D) in the dtype of ``query``.
     """
+    if not query.dtype == key.dtype == value.dtype:
+        raise ValueError(f"query, key and value are of {query.dtype}, {key.dtype}, {value.dtype}: give them one dtype")
+    width = value.shape[-1]
+    if width != key.shape[-1]:  # multi-head latent attention; zeros add nothing to a score and are cut off an output
+        query, key, value = _same_width(query, key, value)
+    return _tree_attention(query, key, value, layout, options)[..., :width]
+
+
+def _tree_attention(query: Tensor, key: Tensor, value: Tensor, layout: TreeLayout, options: AttentionOptions) -> Tensor:
     masked = options.window is not None and options.window < layout.longest
     if masked or options.softcap or options.sinks is not None or query.device.type != "cpu":
         return tree_attention_by_node(query, key, value, layout, options)
@@ -117,6 +145,12 @@ def tree_attention(query: Tensor, key: Tensor, value: Tensor, layout: TreeLayout
     if plan is None:
         plan = _plans[layout] = TreePlan.of(layout, query.device)
     return TreeAttention.apply(query, key, value, plan, options.scale)
+
+
+def _same_width(*tensors: Tensor) -> list[Tensor]:
+    """Heads padded with zeros to the widest."""
+    width = max(x.shape[-1] for x in tensors)
+    return [F.pad(x, (0, width - x.shape[-1])) for x in tensors]
 
 
 def tree_attention_by_node(

@@ -152,14 +152,19 @@ def minus_onehot_(probabilities: Tensor, targets: Tensor, heights: Tensor | None
 
 
 class _Gradients:
-    """Gradients of hidden, weight and bias, as far as they are asked for, summed chunk by chunk."""
+    """Gradients of hidden, weight and bias, as far as they are asked for, summed chunk by chunk.
+
+    Sums of several chunks are held in float32 or float64 and rounded once: in bf16 each further chunk would round them.
+    """
 
     def __init__(self, ctx: Any, head: _Head, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         need = ctx.needs_input_grad
         self.head, self.any = head, any(need[:3])
         self.hidden = torch.empty_like(hidden) if need[0] else None
-        self.weight = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device) if need[1] else None
-        self.bias = torch.zeros_like(bias) if bias is not None and need[2] else None
+        held = head.wide if len(hidden) > head.chunk else weight.dtype
+        self.weight = torch.empty(weight.shape, dtype=held, device=weight.device) if need[1] else None
+        self.bias = torch.zeros_like(bias, dtype=head.wide) if bias is not None and need[2] else None
+        self.dtypes = weight.dtype, weight.dtype if bias is None else bias.dtype
 
     def add(self, part: slice, delta: Tensor, scale: Tensor) -> None:
         """The gradient of the chunk's logits is scale (C, 1) * delta (C, V); only small operands are multiplied."""
@@ -181,7 +186,8 @@ class _Gradients:
                 self.weight.addmm_(delta.t(), scaled)
 
     def results(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        return self.hidden, self.weight, self.bias
+        weight = None if self.weight is None else self.weight.to(self.dtypes[0])
+        return self.hidden, weight, None if self.bias is None else self.bias.to(self.dtypes[1])
 
 
 class _Logprobs(torch.autograd.Function):

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from ..types import MicroBatch
 from .linear_logprobs import linear_logprobs, linear_nll, rows_per_chunk
+from .positions import check_positions
 
 
 def base_model(model: nn.Module) -> PreTrainedModel:
@@ -22,7 +23,12 @@ def base_model(model: nn.Module) -> PreTrainedModel:
 
 
 def decode(model: nn.Module, micro: MicroBatch) -> Tensor:
-    """Final hidden states (T, D) of the micro-batch's distinct tokens."""
+    """Final hidden states (T, D) of the micro-batch's distinct tokens.
+
+    Raises:
+        UserError: a row is longer than the model takes.
+    """
+    check_positions(base_model(model).config, micro)
     decoder = base_model(model).get_decoder()
     out = decoder(input_ids=micro.input_ids, position_ids=micro.position_ids, use_cache=False, layout=micro.layout)
     return out.last_hidden_state[0]

@@ -9,6 +9,7 @@ eq. 13-16: P = exp(S - lse), dS = P * (dP - rowsum(dO * O))). No key is copied f
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +18,34 @@ from torch import Tensor
 
 from ..types import TreeLayout
 
-flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-
 MAX_WASTE = 1.25
 """Nodes of one bucket are padded to the longest of them while that costs at most this factor in score entries."""
+
+
+def flash(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    dropout: float,
+    causal: bool,
+    *,
+    scale: float,
+    attn_mask: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Flash attention (B, H, L, D) and its log-sum-exps (B, H, L), whatever the strides of its inputs."""
+    op = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    return op(*map(_dense, (query, key, value)), dropout, causal, attn_mask=attn_mask, scale=scale)
+
+
+def flash_backward(tensors: Iterable[Tensor], lse: Tensor, causal: bool, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of query, key and value, given (gradient of the output, query, key, value, output) of any strides."""
+    op = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+    return op(*map(_dense, tensors), lse.contiguous(), 0.0, causal, scale=scale)
+
+
+def _dense(x: Tensor) -> Tensor:
+    """``x`` with a head's numbers next to each other: the kernels read them so, whatever the strides say."""
+    return x if x.stride(-1) == 1 else x.contiguous()
 
 
 @dataclass(frozen=True)
@@ -107,11 +131,12 @@ class TreeAttention(torch.autograd.Function):
         out = torch.empty(q.shape, dtype=q.dtype)
         lse = torch.empty(q.shape[:2], dtype=torch.float64 if q.dtype == torch.float64 else torch.float32)
         for bucket in plan.buckets:
-            o, part = flash(*_gather(bucket, q, k, v), 0.0, True, scale=scale)  # (B, H, L, D), (B, H, L)
+            bq, bk, bv = _gather(bucket, q, k, v)
+            o, part = flash(bq, bk, bv, 0.0, True, scale=scale)  # (B, H, L, D), (B, H, L)
             bucket.scatter(out, o.transpose(1, 2))
             bucket.scatter(lse, part.transpose(1, 2))
         for start, stop, end in plan.spans:
-            o, part = flash(*(_heads(x) for x in (q[stop:end], k[start:stop], v[start:stop])), 0.0, False, scale=scale)
+            o, part = flash(_heads(q[stop:end]), _heads(k[start:stop]), _heads(v[start:stop]), 0.0, False, scale=scale)
             merge_(out[stop:end], lse[stop:end], o[0].transpose(0, 1), part[0].transpose(0, 1))
         ctx.save_for_backward(query, key, value, out, lse)
         ctx.plan, ctx.scale = plan, scale
@@ -121,18 +146,18 @@ class TreeAttention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         query, key, value, out, lse = ctx.saved_tensors
         plan, scale = ctx.plan, ctx.scale
-        q, k, v, do = (x[0].transpose(0, 1) for x in (query, key, value, grad))
+        q, k, v, do = (x[0].transpose(0, 1) for x in (query, key, value, grad.to(out.dtype)))
         dq, dk, dv = (torch.empty(x.shape, dtype=x.dtype) for x in (q, k, v))
         for bucket in plan.buckets:
             b_do = bucket.padded(do).transpose(1, 2)  # padding gets no gradient, so it passes none on
-            b_out, b_lse = bucket.gather(out).transpose(1, 2), bucket.gather(lse).transpose(1, 2).contiguous()
-            parts = flash_backward(b_do, *_gather(bucket, q, k, v), b_out, b_lse, 0.0, True, scale=scale)
+            b_out, b_lse = (bucket.gather(x).transpose(1, 2) for x in (out, lse))
+            parts = flash_backward([b_do, *_gather(bucket, q, k, v), b_out], b_lse, True, scale)
             for whole, part in zip((dq, dk, dv), parts, strict=True):
                 bucket.scatter(whole, part.transpose(1, 2))
         for start, stop, end in plan.spans:
             tensors = (do[stop:end], q[stop:end], k[start:stop], v[start:stop], out[stop:end])
-            part_lse = lse[None, stop:end].transpose(1, 2).contiguous()
-            parts = flash_backward(*(_heads(x) for x in tensors), part_lse, 0.0, False, scale=scale)
+            part_lse = lse[None, stop:end].transpose(1, 2)
+            parts = flash_backward(map(_heads, tensors), part_lse, False, scale)
             for whole, part in zip((dq[stop:end], dk[start:stop], dv[start:stop]), parts, strict=True):
                 whole += part[0].transpose(0, 1)
         return _heads(dq), _heads(dk), _heads(dv), None, None

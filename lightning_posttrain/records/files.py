@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
@@ -67,25 +68,45 @@ def matching(pattern: str) -> list[Path]:
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder that takes the place of ``folder`` when the block ends without an error.
 
+    A folder that is there before is there all the time: the two change places at once, where the system can do that
+    (Linux, on its own file systems).
+
     Raises:
         UserError: the place cannot be written.
     """
     folder = Path(folder)
     temporary = folder.with_name(f".tmp-{folder.name}-{os.getpid()}")
-    old = folder.with_name(f".old-{folder.name}-{os.getpid()}")
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        if folder.exists():
-            folder.replace(old)
-        temporary.replace(folder)
+        if not folder.is_dir() or not _exchange(temporary, folder):
+            _move(temporary, folder)
     except OSError as error:
-        if old.exists() and not folder.exists():
-            old.replace(folder)
         raise cannot_write(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+
+
+def _move(made: Path, folder: Path) -> None:
+    """Rename ``made`` to ``folder``; what was there before takes its place."""
+    old = folder.with_name(f".old-{folder.name}-{os.getpid()}")
+    if folder.is_dir():
+        folder.rename(old)
+    try:
+        made.rename(folder)
+    except OSError:
+        if old.is_dir():
+            old.rename(folder)
+        raise
+    if old.is_dir():
+        old.rename(made)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Whether two folders have changed places, at once."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    here, swap = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), swap) == 0
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Token shards: files that hold one long row of token ids, mapped into memory and never read whole.
 
-A shard is a one-dimensional .npy, or a .bin of bare numbers whose dtype the reader is told. Documents follow one
-another, each with the end-of-text token after it. What tokens mean is not known here.
+A shard is a one-dimensional .npy, or a .bin of bare numbers whose dtype the reader is told; a .bin with the header of
+llm.c says it itself. Documents follow one another, each with the end-of-text token after it. What tokens mean is not
+known here.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ CHUNK = 1 << 24
 """Tokens looked at together."""
 MANIFEST = "manifest.json"
 """Beside shards: what they are, such as their ``dtype``."""
+LLM_C = {20240520: "uint16", 20240801: "uint32"}
+"""First number of a .bin with the header of llm.c and modded-nanogpt, and the dtype of what follows."""
+LLM_C_HEADER = 1024
+"""Bytes of that header: 256 numbers, of which the third counts the tokens."""
 SAMPLE = 4096
 """Numbers at the start of a .bin that tell its dtype."""
 
@@ -36,11 +41,13 @@ class ShardFacts:
     Args:
         tokens: how many.
         largest: the largest id.
+        ends: how many of them end a document.
         sha256: of the file.
     """
 
     tokens: int
     largest: int
+    ends: int
     sha256: str
 
 
@@ -79,20 +86,42 @@ def open_shard(path: str | Path, dtype: str = "uint16") -> np.ndarray:
         if path.suffix == ".npy":
             ids: np.ndarray = np.lib.format.open_memmap(path, mode="r")
         else:
-            size, width = path.stat().st_size, np.dtype(dtype).itemsize
-            if size % width:
-                raise ValueError(f"{size} bytes are no whole number of {dtype}")
-            ids = np.memmap(path, dtype=f"<u{width}", mode="r") if size else np.zeros(0, dtype)
+            ids = _open_bin(path, dtype)
     except (OSError, ValueError) as error:
-        told = {"mmap length": "the file ends before the array does", "magic string": "it is no .npy file"}
+        told = {"mmap length": "the file ends before the array does", "magic string": NO_NPY}
         said = next((text for sign, text in told.items() if sign in str(error)), str(error))
         raise UserError(f"{path}: is no token shard ({said}); write it again, or leave it out") from error
     if ids.ndim != 1 or ids.dtype.name not in DTYPES:
         raise UserError(
             f"{path}: holds {ids.dtype.name} of shape {ids.shape}; a token shard is one row of {' or '.join(DTYPES)}"
         )
-    if path.suffix == ".bin":
-        _check_dtype(path, ids)
+    return ids
+
+
+NO_NPY = (
+    "it has no .npy header; OLMo gives this ending to bare numbers: rename such a file to .bin, and set their dtype"
+)
+
+
+def _open_bin(path: Path, dtype: str) -> np.ndarray:
+    """The ids of a .bin, behind the header if it has one that is known.
+
+    Raises:
+        UserError: the numbers are of another dtype.
+        ValueError: no whole number of them, or fewer than the header says.
+    """
+    size = path.stat().st_size
+    header = np.fromfile(path, "<i4", LLM_C_HEADER // 4)
+    if len(header) == LLM_C_HEADER // 4 and int(header[0]) in LLM_C and not header[3:].any():
+        own, count = LLM_C[int(header[0])], int(header[2])
+        if LLM_C_HEADER + count * np.dtype(own).itemsize != size:
+            raise ValueError(f"its header of llm.c counts {count} tokens of {own}, which do not fill {size} bytes")
+        return np.memmap(path, np.dtype(own).newbyteorder("<"), "r", LLM_C_HEADER) if count else np.zeros(0, own)
+    width = np.dtype(dtype).itemsize
+    if size % width:
+        raise ValueError(f"{size} bytes are no whole number of {dtype}")
+    ids: np.ndarray = np.memmap(path, dtype=f"<u{width}", mode="r") if size else np.zeros(0, dtype)
+    _check_dtype(path, ids)
     return ids
 
 
@@ -115,22 +144,30 @@ def count_tokens(path: str | Path, dtype: str = "uint16") -> int:
     return len(open_shard(path, dtype))
 
 
-def shard_facts(path: str | Path, dtype: str = "uint16", cache_dir: str = ".cache/shards") -> ShardFacts:
+def shard_facts(path: str | Path, end: int, dtype: str = "uint16", cache_dir: str = ".cache/shards") -> ShardFacts:
     """What a shard holds, looked up where name, size and time of change are as they were.
+
+    Args:
+        path: the file.
+        end: the id that ends a document.
+        dtype: as in `open_shard`.
+        cache_dir: where facts are kept.
 
     Raises:
         UserError: as `open_shard`.
     """
     ids, stat = open_shard(path, dtype), Path(path).stat()
-    key = f"{Path(path).resolve()} {stat.st_size} {stat.st_mtime_ns} {ids.dtype}"
+    key = f"{Path(path).resolve()} {stat.st_size} {stat.st_mtime_ns} {ids.dtype} {end}"
     kept = Path(cache_dir) / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
     try:
         return ShardFacts(**json.loads(kept.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         pass
-    largest = max((int(ids[i : i + CHUNK].max()) for i in range(0, len(ids), CHUNK)), default=0)
+    chunks = [ids[i : i + CHUNK] for i in range(0, len(ids), CHUNK)]
+    found = [(int(chunk.max()), int(np.count_nonzero(chunk == end))) for chunk in chunks]
+    largest, ends = max((top for top, _ in found), default=0), sum(count for _, count in found)
     with Path(path).open("rb") as file:
-        facts = ShardFacts(len(ids), largest, hashlib.file_digest(file, "sha256").hexdigest())
+        facts = ShardFacts(len(ids), largest, ends, hashlib.file_digest(file, "sha256").hexdigest())
     write_text(kept, json.dumps(asdict(facts)))
     return facts
 

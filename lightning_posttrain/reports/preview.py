@@ -78,6 +78,7 @@ def _data_facts(data: Any, loader: StepLoader) -> list[tuple[str, str]]:
     return [
         ("rows", f"{len(source):,} to train on{_left_out(source)}"),
         ("tokens per row", f"{_spread(lengths)}; max_length {f'{limit:,}' if limit else 'none'}"),
+        *(("note", f"{count:,} rows: {note}") for note, count in _notes(source).items()),
         ("steps per epoch", f"{steps:,} of {loader.per_step} rows{f', the last of {left}' if left else ''}"),
     ]
 
@@ -122,12 +123,27 @@ def example_lengths(source: ExampleSource) -> np.ndarray:
 
 def _left_out(source: Any) -> str:
     """What the policy for bad rows counted when the data was tokenised."""
-    while not hasattr(source, "report") and hasattr(source, "source"):
-        source = source.source
-    report = getattr(source, "report", {})
+    report = _found(source, "report")
     skipped, dropped = report.get("n_skipped", 0), report.get("n_dropped", 0)
     reasons = "; ".join(f"{n} x {reason}" for reason, n in report.get("reasons", {}).items())
     return f", {skipped:,} bad ones skipped, {dropped:,} dropped" + (f" ({visible(reasons)})" if reasons else "")
+
+
+def _notes(source: Any) -> dict[str, int]:
+    """What is trained though the rows do not say so, or otherwise than they seem to: how many rows of the file each."""
+    if isinstance(source, Mixture):
+        found: Counter[str] = Counter()
+        for part in source.sources:
+            found.update(_notes(part))
+        return found
+    return _found(source, "notes")
+
+
+def _found(source: Any, name: str) -> dict[str, Any]:
+    """What the tokenised data under ``source`` holds by this name."""
+    while not hasattr(source, name) and hasattr(source, "source"):
+        source = source.source
+    return getattr(source, name, {})
 
 
 def _step_facts(batch: StepBatch, step: int, unit: str) -> list[tuple[str, str]]:

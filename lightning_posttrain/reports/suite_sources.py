@@ -8,11 +8,14 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..types import UserError
 from .evals import evaluations
 from .suites import Suite
+
+if TYPE_CHECKING:
+    from ..tasks.bpb.suites import SuiteTask
 
 SEED = re.compile(r"^(.+?)[-_./ ]*seed[-_ ]?\d+$")
 TASK_COLUMNS = ("task", "metric")
@@ -23,16 +26,34 @@ GROUP_COLUMNS = ("family", "category", "group")
 def task_group(task: str, groups: Sequence[str] = ()) -> str:
     """The group a task is counted in: of the 60 tasks the suite's, else the first that its evaluation names.
 
-    Basic skills in coding count as code, as in the published tables.
+    Without either, a published short name is known too, such as ``arc_easy``, ``mmlu_stem``, ``humaneval`` or
+    ``basic_skills_coding:rc``. Basic skills in coding count as code, as in the published tables.
     """
     from ..tasks.bpb.suites import SUITE
 
-    known = SUITE.get(task)
-    if known is None:
-        return groups[0] if groups else task.split("_")[0]
-    if known.category in ("math", "code") or task.startswith("basic_skills_coding"):
-        return "code" if task.startswith("basic_skills_coding") else known.category
-    return known.family.removesuffix("_val").removesuffix("_test")
+    if task in SUITE:
+        return _suite_group(SUITE[task])
+    if groups:
+        return groups[0]
+    found = {_suite_group(known) for known in _suite_tasks(task)}
+    return found.pop() if len(found) == 1 else task.split("_")[0]
+
+
+def _suite_tasks(name: str) -> list[SuiteTask]:
+    """The tasks of the suite that a name is short for: a family, or what ids begin with."""
+    from ..tasks.bpb.suites import SUITE
+
+    short = re.sub(r"(?:_(?:rc|mc|bpb|gold|olmes|full|[0-9]+shot))+$", "", re.sub(r"[:-]+", "_", name).strip("_"))
+    family = [task for task in SUITE.values() if task.family == short]
+    return family[:1] or [task for id, task in SUITE.items() if f"{id}_".startswith((f"{short}_", f"codex_{short}_"))]
+
+
+def _suite_group(task: SuiteTask) -> str:
+    if task.id.startswith("basic_skills_coding"):
+        return "code"
+    return (
+        task.category if task.category in ("math", "code") else task.family.removesuffix("_val").removesuffix("_test")
+    )
 
 
 def suite_of_runs(paths: Sequence[str], metric: str) -> Suite:

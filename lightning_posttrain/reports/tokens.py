@@ -7,13 +7,14 @@ that data can neither hide nor steer the terminal. Three forms: plain text, ANSI
 from __future__ import annotations
 
 import html
+import re
 from dataclasses import dataclass
 
 from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from ..text.checks import special_texts
+from ..text.control import special_texts
 from ..types import Sequence
 from .visible import visible
 
@@ -28,6 +29,8 @@ COLOURS = {
 """By (trained, special)."""
 SHADES = {True: ("green3", "pale_green1"), False: ("grey15", "grey30")}
 """Backgrounds by trained; the two take turns, so that boundaries show."""
+BYTE = re.compile("<0x([0-9A-F]{2})>")
+"""How tokenizers with characters for tokens name a byte of one that they lack."""
 CSS = """
 .t{white-space:pre-wrap;border-radius:2px} .u0{background:#e8e8e8} .u1{background:#d2d2d2}
 .s0{background:#7ee08a} .s1{background:#b5f2bd} .special{font-weight:bold;color:#a0137f}
@@ -49,7 +52,8 @@ class TokenReader:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
         self.special = special_texts(tokenizer)
-        self.bytes = {c: b for b, c in bytes_to_unicode().items()} if "Ġ" in tokenizer.get_vocab() else {}
+        decoder = repr(getattr(getattr(tokenizer, "backend_tokenizer", None), "decoder", None))
+        self.bytes = {c: b for b, c in bytes_to_unicode().items()} if "ByteLevel" in decoder else {}
         self.added = {str(token) for token in tokenizer.added_tokens_decoder.values()}
 
     def views(self, sequence: Sequence) -> list[TokenView]:
@@ -61,10 +65,12 @@ class TokenReader:
         ]
 
     def _text(self, name: str) -> str:
-        if name in self.added:
+        if name in self.special or (self.bytes and name in self.added):
             return name
         if self.bytes and all(c in self.bytes for c in name):
             return bytes(self.bytes[c] for c in name).decode(errors="backslashreplace")
+        if byte := BYTE.fullmatch(name):
+            return bytes.fromhex(byte[1]).decode(errors="backslashreplace")
         return name.replace("▁", " ")
 
 

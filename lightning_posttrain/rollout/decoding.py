@@ -16,20 +16,14 @@ from torch import Tensor, nn
 
 from ..batching.tree import MIN_SHARED, build_forest
 from ..ops.attention import AttentionOptions, Layout
-from ..ops.logprobs import base_model, logits_of, plain_head
+from ..ops.logprobs import base_model, logits_of
 from ..ops.sampling import draw, greedy, truncate_logits
+from ..progress import Progress
 from ..types import UserError
-from .few_rows import product
 from .kv_store import KVStore
 
 FREE = 0.25
 """Share of the rows that must be free before a cohort starts; smaller cohorts mean more and smaller attentions."""
-
-FEW = 10
-"""Most rows for which a head takes `few_rows.product`; it is taller than other layers."""
-
-COLUMNS = 128 * 2**20
-"""Bytes up to which a head is also kept by columns: for more than FEW rows that product is 1.3 times as fast."""
 
 
 @dataclass
@@ -101,21 +95,25 @@ class Decoding:
         self.model, self.prompts, self.max_new, self.truncation = model, prompts, max_new, truncation
         self.stops, self.uniforms, self.max_tokens = stops, uniforms, max_tokens
         self.decoder = base_model(model).get_decoder()
-        self.head = plain_head(model)
-        self.columns = None if self.head is None else _by_columns(self.head.weight)
         self.device = next(base_model(model).get_input_embeddings().parameters()).device
 
     def run(self, rows: list[Row], max_rows: int) -> None:
         """Complete the rows, at most ``max_rows`` at a time, starting them in the order given."""
         cohorts: list[Cohort] = []
-        while rows or cohorts:
-            free = max_rows - sum(len(c.rows) for c in cohorts)
-            if rows and free >= FREE * max_rows:
-                cohorts.append(self.start(rows[:free]))
-                rows = rows[free:]
-            else:
-                self.step(cohorts)
-            cohorts = [c for c in cohorts if c.rows]
+        total = len(rows)
+        with Progress("generation", total, "completions") as meter:
+            while rows or cohorts:
+                running = sum(len(c.rows) for c in cohorts)
+                begun = sum(len(c.rows) * c.store.generated for c in cohorts) / self.max_new
+                meter.at(total - len(rows) - running + begun)  # as if each took all of its tokens
+                free = max_rows - running
+                if rows and free >= FREE * max_rows:
+                    cohorts.append(self.start(rows[:free]))
+                    rows = rows[free:]
+                else:
+                    self.step(cohorts)
+                cohorts = [c for c in cohorts if c.rows]
+            meter.at(total)
 
     def start(self, rows: list[Row]) -> Cohort:
         """Run the rows' distinct prompts and draw the first tokens."""
@@ -166,21 +164,8 @@ class Decoding:
 
     def truncated(self, hidden: Tensor) -> Tensor:
         """(R, D) -> logits (R, V), scaled and truncated unless decoding is greedy."""
-        logits = self.logits(hidden)
+        logits = logits_of(self.model, hidden)
         return truncate_logits(logits, *self.truncation) if self.truncation[0] > 0 else logits
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """(R, D) -> (R, V) float32 (or float64)."""
-        head, rows = self.head, len(hidden)
-        if head is None or hidden.device.type != "cpu" or hidden.dtype != torch.float32:
-            return logits_of(self.model, hidden)
-        if rows > FEW:
-            if self.columns is None:
-                return logits_of(self.model, hidden)
-            logits = torch.mm(hidden, self.columns)
-        else:
-            logits = product(hidden, head.weight).contiguous()
-        return logits if head.bias is None else logits + head.bias
 
     def choose(self, cohorts: list[Cohort], logits: Tensor) -> None:
         """Pick the next token of every row of the cohorts, (R, V) in their order, and hand it over."""
@@ -225,13 +210,6 @@ def _passes(prompts: list[np.ndarray], max_tokens: int) -> Iterator[range]:
                 first, used, cost = i, 0, len(prompt)
         used += cost
     yield range(first, len(prompts))
-
-
-def _by_columns(weight: Tensor) -> Tensor | None:
-    """A copy of a head's weight (V, D) as (D, V), if that pays; in blocks, which is twice as fast as at once."""
-    if weight.device.type != "cpu" or weight.dtype != torch.float32 or weight.numel() * 4 > COLUMNS:
-        return None
-    return torch.cat([block.t() for block in weight.split(64)], 1)
 
 
 def _joined(tensors: list[Tensor]) -> Tensor:

@@ -128,6 +128,8 @@ class KVStore:
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions) -> Tensor:
         """Attention of each row's newest token to all of its row: (1, H, R, D), (1, Hkv, R, D) x 2 -> (1, H, R, D)."""
         store, rows, now = self.layers[layer], len(self.owners), self.generated
+        kind = query.dtype
+        query, key, value = (x.to(store.own[0].dtype) for x in (query, key, value))
         q = query[0].transpose(0, 1)  # (R, H, D)
         for buffer, new in zip(store.own, (key, value), strict=True):
             buffer[:rows, :, now - 1] = new[0].transpose(0, 1)
@@ -141,7 +143,7 @@ class KVStore:
                 out, lse = _merge(out, lse, *grouped_attention(q, *store.shared, None, options))
         if options.sinks is not None:  # a sink is a part with a score and no value
             out = out * torch.sigmoid(lse - options.sinks.to(lse.dtype))[..., None].to(out.dtype)
-        return out.transpose(0, 1)[None]
+        return out.transpose(0, 1)[None].to(kind)
 
     def _attend_prompts(self, q: Tensor, store: LayerStore, options: AttentionOptions) -> Pair:
         longest = max(self.lengths) - store.root
@@ -175,7 +177,7 @@ class _Prefill:
         self.place = torch.from_numpy(padded).to(store.device)  # (prompts of this pass, longest of all)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions) -> Tensor:
-        store = self.store
+        store, keep = self.store, (_wide(key), _wide(value))
         if layer not in store.layers:
             longest = max(store.lengths)
             # rows see different parts of a common prefix through a window, so such a layer keeps it with each prompt
@@ -184,13 +186,13 @@ class _Prefill:
             size = (len(store.lengths), longest - root)
             store.layers[layer] = LayerStore(
                 root=root,
-                shared=_both(lambda x: x[:, :, self.place[0, :root]], key, value) if root else None,
-                prompts=_both(lambda x: x.new_empty(size[0], x.shape[1], size[1], x.shape[3]), key, value),
-                own=_both(lambda x: x.new_empty(len(store.owners), x.shape[1], 0, x.shape[3]), key, value),
+                shared=_both(lambda x: x[:, :, self.place[0, :root]], *keep) if root else None,
+                prompts=_both(lambda x: x.new_empty(size[0], x.shape[1], size[1], x.shape[3]), *keep),
+                own=_both(lambda x: x.new_empty(len(store.owners), x.shape[1], 0, x.shape[3]), *keep),
             )
         kept = store.layers[layer]
         place = self.place[:, kept.root :]
-        for buffer, new in zip(kept.prompts, (key, value), strict=True):
+        for buffer, new in zip(kept.prompts, keep, strict=True):
             taken = new[0][:, place]  # (Hkv, prompts, L, D)
             buffer[self.first : self.first + len(place)] = taken.transpose(0, 1)
         return tree_attention(query, key, value, self.layout, options)
@@ -229,6 +231,11 @@ def grouped_attention(
     else:
         out, lse = out.transpose(1, 2), lse.transpose(1, 2)
     return out.reshape(rows, heads, -1), lse.reshape(rows, heads)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """bfloat16 as float32 on CPUs: attention of single tokens in it takes them several times as long."""
+    return x.float() if x.device.type == "cpu" and x.dtype == torch.bfloat16 else x
 
 
 def _plain(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: AttentionOptions) -> Pair:

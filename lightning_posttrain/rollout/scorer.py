@@ -21,6 +21,8 @@ from ..batching.tree import MIN_SHARED, collate
 from ..ops.logprobs import token_logprobs
 from ..ops.ranks import gather
 from ..ops.sharding import whole_parameters
+from ..progress import metered
+from ..text.documents import document_tokens, opening_token
 from ..types import MicroBatch, UserError
 from ..types import Sequence as Tokens
 from .sampler import eval_mode, layout_attention
@@ -72,11 +74,12 @@ def tokenize_requests(
     names: Sequence[str] | None = None,
     bos: bool | None = None,
     batch: int = 1024,
+    document_start: str | None = None,
 ) -> list[TokenRequest]:
     """Tokenise contexts and continuations, each on its own and without special tokens.
 
-    The context begins with the beginning-of-text token if the tokenizer has one. A text without a context follows the
-    end-of-text token, like a document in training.
+    The context begins with the beginning-of-text token if the tokenizer has one that opens texts and not turns. A text
+    without a context follows what documents follow in training (`text.documents.document_start`).
 
     Args:
         tokenizer: of transformers.
@@ -84,15 +87,16 @@ def tokenize_requests(
         names: for messages; the index by default.
         bos: put the beginning-of-text token in front of every context, or never; None = as said above.
         batch: texts tokenised at once.
+        document_start: the token that a text without a context follows; None = as said above.
 
     Raises:
         UserError: naming a continuation without a token, or a tokenizer without the token that is needed.
     """
-    begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    begin = tokenizer.bos_token_id if bos else opening_token(tokenizer)
     if bos and begin is None:
         raise UserError("bos=true, but the tokenizer has no beginning-of-text token; leave it null")
     front = [begin] if begin is not None and bos is not False else []
-    alone = front if bos or end is None else [end]
+    alone = front if bos and document_start is None else document_tokens(tokenizer, document_start, bos)
     if not alone and any(not context for context, _ in requests):
         raise UserError("a text without a context needs a token before it, but the tokenizer has neither bos nor eos")
     texts = list(dict.fromkeys(text for request in requests for text in request))
@@ -182,7 +186,9 @@ def score_requests(
     groups = cut_step([(s,) for s in sequences], tokens_per_micro, world if shared else 1, min_shared)
     device = next(model.parameters()).device
     with eval_mode(model), whole_parameters(model), layout_attention(model), torch.no_grad():
-        mine = _score(model, (collate(group, min_shared) for group in groups[rank if shared else 0]), device)
+        own = [group for group in groups[rank if shared else 0] if group]
+        micros = metered((collate(group, min_shared) for group in own), "scoring", len(own), "micro-batches")
+        mine = _score(model, micros, device)
     parts = gather((*mine, time.perf_counter() - began)) if shared and world > 1 else [(*mine, 0.0)]
     logprobs = np.zeros(len(requests))
     for places, values, *_ in parts:

@@ -1,4 +1,4 @@
-"""Runs what a model wrote, away from everything: Ibis on DuckDB, and DuckDB's SQL.
+"""Runs what a model wrote, away from everything: Ibis on DuckDB, DuckDB's SQL, and SQLite's.
 
 The only room of the package that executes text. Whether a result is right is decided elsewhere.
 
@@ -13,14 +13,17 @@ trainer's. What the process cannot do, and what sees to it:
     use up memory, time, output             limits, a clock outside, SIGKILL for its whole group
     stay                                    the group is killed, and dies with its worker, which dies with the trainer
     reach files through DuckDB              settings that are locked, besides the above
+    write, attach, set through SQLite       its authorizer: a query reads tables and computes; besides the above
 
 Not covered: holes in the kernel, what can be learned from timing, names and sizes of files (they can be asked for, not
-read). A snippet that leaves Python's rails can claim any rows as its answer, or that an expression was deferred: it
-never sees what is expected, so score on tables that the prompt does not show. Rows of tables that earlier jobs had may
-linger in the worker's memory. Machines other than x86_64 and aarch64 have no filter, and are refused.
+read). A snippet of Python that leaves its rails can claim any rows as its answer, or that an expression was deferred:
+the answer is made in the snippet's own process, so no secret could prove it genuine. It never sees what is expected, so
+score on tables that the prompt does not show. For the same reason rows of tables that earlier jobs had may linger where
+such a snippet can find them: give jobs that must not see each other's tables sandboxes of their own. Queries have no
+such rails to leave. Machines other than x86_64 and aarch64 have no filter, and are refused.
 """
 
-from .jobs import Job, Outcome, Protections, SandboxFault, SandboxSpec, Table
+from .jobs import Database, Job, Outcome, Protections, SandboxFault, SandboxSpec, Table
 from .sandbox import Sandbox
 
-__all__ = ["Job", "Outcome", "Protections", "Sandbox", "SandboxFault", "SandboxSpec", "Table"]
+__all__ = ["Database", "Job", "Outcome", "Protections", "Sandbox", "SandboxFault", "SandboxSpec", "Table"]

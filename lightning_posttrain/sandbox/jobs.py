@@ -3,20 +3,23 @@
 Values are JSON: text, numbers, booleans, null, lists and objects. Dates, times and timestamps are ISO text, decimals
 and UUIDs text, bytes hexadecimal text, intervals ISO durations in seconds ("PT90S"). In a column of floats "NaN",
 "Infinity" and "-Infinity" are those numbers, and null is null. Only in a frame that the snippet executed itself,
-where pandas has made one of them, NaN is given as null.
+where pandas has made one of them, NaN is given as null. SQLite's blobs are objects ``{"blob": base64}``, its infinities
+``{"real": "Infinity"}``.
 
 Nothing here runs anything, and nothing here compares results: what an outcome is worth is a task's business.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 from ..types import UserError
 
-Language = Literal["ibis", "sql"]
+Language = Literal["ibis", "sql", "sqlite"]
 Status = Literal["ok", "refused", "error", "timeout", "oom", "crash", "exit", "output_limit", "bad_result"]
 Stage = Literal["none", "parses", "gate_ok", "builds", "executes"]
 Protection = Literal["strict", "files"]
@@ -50,20 +53,39 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Database:
+    """A database of SQLite that a query may read.
+
+    Args:
+        image: the bytes of its file. A worker keeps those that it had last, so share one object among jobs.
+        max_steps: instructions of SQLite's machine for one query on it, more is "timeout"; None = limited by time only.
+    """
+
+    image: bytes
+    max_steps: int | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        return hashlib.blake2b(self.image, digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
 class Job:
     """One snippet to run.
 
     Args:
         code: the snippet.
         tables: what it may read.
-        language: "ibis" = Python with Ibis, "sql" = one DuckDB query.
+        language: "ibis" = Python with Ibis, "sql" = one DuckDB query, "sqlite" = one SQLite query.
         prelude: earlier blocks of Python, executed first in the same namespace; one that fails is ignored.
+        databases: in the place of tables for "sqlite": the query is run on each of them, one after the other.
     """
 
     code: str
-    tables: tuple[Table, ...]
+    tables: tuple[Table, ...] = ()
     language: Language = "ibis"
     prelude: tuple[str, ...] = ()
+    databases: tuple[Database, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,8 +97,10 @@ class Outcome:
             clock or by CPU time. "oom": too much memory. "crash": killed by a signal. "exit": it ended its process.
             "output_limit": more rows or bytes than allowed. "bad_result": nothing that can be read as a result.
         stage: the furthest that it passed. "builds": Python ran to its end, or the query was bound to the tables.
-        columns: pairs of name and Ibis type.
+        columns: pairs of name and Ibis type ("unknown" with SQLite, whose values have types, not its columns).
         rows: in the order they came, one value per column.
+        parts: with "sqlite", what became of the query on each of its databases; None where its process was ended. The
+            rest is then that of the first part that is not "ok", or of the first.
         error_class: name of the exception.
         error: its message, shortened.
         deferred: an Ibis expression existed before anything was executed.
@@ -89,6 +113,7 @@ class Outcome:
     stage: Stage
     columns: tuple[tuple[str, str], ...] | None = None
     rows: tuple[tuple[Any, ...], ...] | None = None
+    parts: tuple[Outcome, ...] | None = None
     error_class: str | None = None
     error: str | None = None
     deferred: bool = False

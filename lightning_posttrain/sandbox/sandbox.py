@@ -13,7 +13,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -89,10 +89,10 @@ class Sandbox:
         """
         if not jobs:
             return []
-        messages = wire.encode(jobs, _gate)
+        messages, images = wire.encode(jobs, _gate), wire.images(jobs)
         self._start()
-        distinct = sorted(set(messages))  # those of the same tables come after one another
-        outcomes = dict(zip(distinct, self._run(distinct), strict=True))
+        distinct = sorted(set(messages))  # those of the same tables or databases come after one another
+        outcomes = dict(zip(distinct, self._run(distinct, images), strict=True))
         return [outcomes[message] for message in messages]
 
     def close(self) -> None:
@@ -153,13 +153,13 @@ class Sandbox:
             raise SandboxFault(f"a worker of the sandbox has {worker.mechanisms}, where another had {known}")
         return worker
 
-    def _run(self, messages: list[wire.Message]) -> list[Outcome]:
-        """One outcome per message."""
+    def _run(self, messages: list[wire.Message], images: Mapping[str, bytes]) -> list[Outcome]:
+        """One outcome per message; ``images`` are its databases by their digests."""
         outcomes: list[Outcome | None] = [None] * len(messages)
         waiting, failures = list(range(len(messages)))[::-1], [0] * len(messages)
         try:
             while waiting or any(worker.job is not None for worker in self._workers):
-                self._hand_out(waiting, messages, failures)
+                self._hand_out(waiting, messages, images, failures)
                 for worker in self._answered():
                     number = worker.job
                     assert number is not None
@@ -175,12 +175,14 @@ class Sandbox:
             raise
         return [outcome for outcome in outcomes if outcome is not None]
 
-    def _hand_out(self, waiting: list[int], messages: list[wire.Message], failures: list[int]) -> None:
+    def _hand_out(
+        self, waiting: list[int], messages: list[wire.Message], images: Mapping[str, bytes], failures: list[int]
+    ) -> None:
         for worker in list(self._workers):
             if waiting and worker.job is None:
                 number = waiting.pop()
                 try:
-                    worker.give(number, messages[number])
+                    worker.give(number, *messages[number], images)
                 except WorkerDied as error:
                     self._failed(worker, number, waiting, failures, error)
 
@@ -232,7 +234,7 @@ class Sandbox:
                 "MEMORY": (self.spec.memory_mb + 64) * 2**20,
             }
             code = "".join(f"{name} = {value!r}\n" for name, value in facts.items()) + CODE
-            (outcome,) = self._run(wire.encode([Job(code, ())], gate=False))
+            (outcome,) = self._run(wire.encode([Job(code)], gate=False), {})
             for place in facts["FOLDERS"]:
                 (Path(place) / facts["NAME"]).unlink(missing_ok=True)
         if outcome.rows is None or outcome.columns is None:

@@ -9,7 +9,8 @@ import json
 import math
 import signal
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from ..types import UserError
 from .jobs import LANGUAGES, STATUSES, Job, Outcome, SandboxSpec, Stage, Status, Table
@@ -27,8 +28,12 @@ class NotReached(Exception):
     """A process ended before the first line of its snippet: the worker's failure."""
 
 
-Message = tuple[bytes, bytes]
-"""The tables of a job, which many share, and the rest."""
+class Message(NamedTuple):
+    """A job for a worker: its tables and the digests of its databases, which many jobs share, and the rest."""
+
+    tables: bytes
+    databases: tuple[str, ...]
+    job: bytes
 
 
 def encode(jobs: Sequence[Job], gate: bool) -> list[Message]:
@@ -38,21 +43,33 @@ def encode(jobs: Sequence[Job], gate: bool) -> list[Message]:
         UserError: a job is not what its class says.
     """
     tables: dict[int, str] = {}
+    together: dict[tuple[int, ...], bytes] = {}
     messages = []
     for number, job in enumerate(jobs):
         for table in job.tables:
             if id(table) not in tables:
                 tables[id(table)] = _table(table)
+        key = tuple(id(table) for table in job.tables)
+        if key not in together:
+            together[key] = f"[{', '.join(tables[part] for part in key)}]".encode()
         names = [table.name for table in job.tables]
         if job.language not in LANGUAGES or len(set(names)) < len(names):
             raise UserError(f"sandbox: job {number}: language {job.language!r}, tables {names}; names must differ")
+        if (job.language == "sqlite") != bool(job.databases) or (job.databases and job.tables):
+            raise UserError(f"sandbox: job {number}: databases belong to the language sqlite, tables to the others")
         rest = {"code": job.code, "language": job.language, "prelude": list(job.prelude), "gate": gate}
+        rest["max_steps"] = [database.max_steps for database in job.databases]
         try:
             text = json.dumps(rest)
         except (TypeError, ValueError) as error:
             raise UserError(f"sandbox: job {number}: {error}; code and prelude are text") from error
-        messages.append((f"[{', '.join(tables[id(t)] for t in job.tables)}]".encode(), text.encode()))
+        messages.append(Message(together[key], tuple(one.digest for one in job.databases), text.encode()))
     return messages
+
+
+def images(jobs: Sequence[Job]) -> dict[str, bytes]:
+    """The databases of jobs by their digests."""
+    return {database.digest: database.image for job in jobs for database in job.databases}
 
 
 def _table(table: Table) -> str:
@@ -131,6 +148,8 @@ def _no_constant(name: str) -> Any:
 
 def _outcome(found: dict[str, Any], stage: Stage, spent: dict[str, Any], max_rows: int) -> Outcome:
     deferred = found.get("deferred") is True
+    if (parts := found.get("parts")) is not None:
+        return _several(parts, stage, spent, max_rows)
     if found["status"] != "ok":
         words = [found.get(key) for key in ("error_class", "error")]
         name, error = (word[:ERROR_LENGTH] if isinstance(word, str) else None for word in words)
@@ -141,6 +160,19 @@ def _outcome(found: dict[str, Any], stage: Stage, spent: dict[str, Any], max_row
         return Outcome("bad_result", stage, error_class="BadResult", error="the answer is no table", **spent)
     names = tuple((name, kind) for name, kind in columns or ())
     return Outcome("ok", "executes", names, tuple(tuple(row) for row in rows or ()), deferred=deferred, **spent)
+
+
+def _several(parts: Any, stage: Stage, spent: dict[str, Any], max_rows: int) -> Outcome:
+    """The outcome of a query on several databases."""
+    if not isinstance(parts, list) or not parts or not all(_is_part(part) for part in parts):
+        return Outcome("bad_result", stage, error_class="BadResult", error="the answer has no parts", **spent)
+    outcomes = [_outcome(part, "executes" if part["status"] == "ok" else stage, spent, max_rows) for part in parts]
+    whole = next((outcome for outcome in outcomes if outcome.status != "ok"), outcomes[0])
+    return replace(whole, parts=tuple(outcomes))
+
+
+def _is_part(part: Any) -> bool:
+    return isinstance(part, dict) and "parts" not in part and part.get("status") in STATUSES
 
 
 def _is_table(columns: Any, rows: Any) -> bool:

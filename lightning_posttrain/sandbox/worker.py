@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from .inside import frames
 from .jobs import SandboxFault
 
 START_SECONDS = 60.0
+HELD_BYTES, HELD = 256 * 2**20, 256
+"""How much of the databases it has had a worker keeps at most, and how many of them."""
 ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "HOME": "/",
@@ -57,6 +59,7 @@ class Worker:
         self.patience, self.deadline = patience, 0.0
         self.job: int | None = None
         self.mechanisms: dict[str, str] = {}
+        self.held: dict[str, int] = {}
         ours, theirs = socket.socketpair()
         self.sock = ours
         folder = str(Path(__file__).resolve().parent)
@@ -97,19 +100,38 @@ class Worker:
             raise self._fault(None)
         self.mechanisms = json.loads(message)["mechanisms"]
 
-    def give(self, job: int, message: Sequence[bytes]) -> None:
+    def give(self, job: int, tables: bytes, databases: Sequence[str], rest: bytes, images: Mapping[str, bytes]) -> None:
         """Start a job.
+
+        Args:
+            job: its number.
+            tables, databases, rest: the parts of its message.
+            images: the databases by their digests; those are sent that the worker does not have.
 
         Raises:
             WorkerDied: it cannot be told.
         """
+        new = [digest for digest in dict.fromkeys(databases) if digest not in self.held]
+        told = {"use": databases, "new": new, "forget": self._room(databases, images)}
         self.sock.settimeout(self.patience)
         try:
-            for part in message:
+            for part in (tables, json.dumps(told).encode(), *(images[digest] for digest in new), rest):
                 frames.send(self.sock, part)
         except OSError as error:
             raise WorkerDied(str(error)) from error
         self.job, self.deadline = job, time.monotonic() + self.patience
+
+    def _room(self, databases: Sequence[str], images: Mapping[str, bytes]) -> list[str]:
+        """Note the databases of a job as those used last, and give those that have to go for them."""
+        for digest in databases:
+            self.held[digest] = self.held.pop(digest, len(images[digest]))
+        gone: list[str] = []
+        for digest in list(self.held):
+            full = len(self.held) > HELD or sum(self.held.values()) > HELD_BYTES
+            if full and digest not in databases:
+                del self.held[digest]
+                gone.append(digest)
+        return gone
 
     def take(self) -> tuple[dict[str, Any], bytes]:
         """The answer to the job: what the worker saw, and what the snippet wrote.

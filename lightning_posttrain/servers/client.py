@@ -17,6 +17,7 @@ from functools import cached_property
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..progress import Progress
 from ..types import Message, UserError
 from .errors import Asked, failed, not_a_list, shortened, unreachable
 
@@ -216,12 +217,14 @@ class ServerClient:
         from openai import OpenAIError
 
         answers: dict[int, ServerAnswer] = {}
+        meter = Progress("server", len(asked), "answers")
         left = iter(enumerate(asked))
 
         async def work() -> None:
             for number, one in left:
                 try:
                     answers[number] = _answer(await client.chat.completions.create(**_arguments(one.body)))
+                    meter.add()
                 except (OpenAIError, _NoAnswer, ValueError) as error:  # the last: no JSON
                     done = f"{len(answers)} of {len(asked)} answers"
                     raise failed(error, one, done, self.spec, self.listed, self._key) from None
@@ -232,6 +235,7 @@ class ServerClient:
                     group.start_soon(work)
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
+        meter.end()
         return [answers[number] for number in range(len(asked))]
 
     def _run(self, function: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:

@@ -21,6 +21,8 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 
+_INSTEAD = re.compile(r"\buse\W+(?:the\W+)?(?:parameter\W+)?(\w+)\W+instead", re.IGNORECASE)
+
 _NO_MODEL = re.compile(r"exist|not found|unknown|pinned|no such|not loaded|(invalid|unsupported) model", re.IGNORECASE)
 
 
@@ -104,16 +106,26 @@ def _refused(asked: Asked, words: str, at: str) -> UserError:
             f"{asked.name}: too long for the model of the {at}: {words}; shorten it, lower max_new_tokens="
             f"{asked.body.get('max_tokens')}, or start the server with a longer context"
         )
-    fields = [name for name in asked.body if name != "messages" and re.search(rf"\b{re.escape(name)}\b", words)]
-    if not fields:
+    name = _named_field(words, asked)
+    if name is None:
         return UserError(f"{asked.name}: the {at} refuses it: {words}")
-    name = fields[0]
-    remedy = (
-        f"leave {name} at {NEUTRAL[name]}, or ask a server that knows it (vLLM, SGLang)"
-        if name in NEUTRAL
-        else f"correct it, or leave it out with server.extra_body {{{name}: null}}"
-    )
+    if name in NEUTRAL:
+        remedy = f"leave {name} at {NEUTRAL[name]}, or ask a server that knows it (vLLM, SGLang)"
+    elif (other := _INSTEAD.search(words)) and other[1] not in asked.body:
+        remedy = f"send that with server.extra_body {{{name}: null, {other[1]}: {asked.body[name]}}}"
+    else:
+        remedy = f"correct it, or leave it out with server.extra_body {{{name}: null}}"
     return UserError(f"{at} refuses {name}={asked.body[name]}: {words}; {remedy}")
+
+
+def _named_field(words: str, asked: Asked) -> str | None:
+    """The field that a refusal speaks of: the first one in it, as far as it is not ``model``, which is a plain word."""
+    places = {
+        name: found.start()
+        for name in asked.body
+        if name not in ("model", "messages") and (found := re.search(rf"\b{re.escape(name)}\b", words))
+    }
+    return min(places, key=lambda name: places[name], default=None)
 
 
 def _about_model(words: str, asked: Asked) -> bool:

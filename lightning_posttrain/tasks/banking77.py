@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..types import Completion, Message, Record, UserError
+from .answers import final_answer
 from .base import Score, Task
 from .enterprise.labels import Rules, check_rules, contained, label_metrics, text_of
-from .inis.score import final_answer
+from .latex import last_box
 
 LABELS: tuple[str, ...] = (
     "activate_my_card", "age_limit", "apple_pay_or_google_pay", "atm_support", "automatic_top_up",
@@ -39,7 +40,15 @@ LABELS: tuple[str, ...] = (
 )  # fmt: skip
 """The published names in the order of their ids: alphabetical, whatever their case."""
 
-_NUMBER = re.compile(r"\s*([0-9]{1,4})\b(?![.,][0-9])")
+_LEAD = r"(?i:(?:the\s)?(?:category|label|answer|id|intent|class)(?:\s(?:id|number|name))?\s*[:=#]?\s*#?\s*)?"
+_NUMBER = re.compile(rf"\s*{_LEAD}#?([0-9]{{1,4}})\b(?![.,][0-9])(?P<rest>.*)")
+_NAMED = re.compile(
+    rf"\s*{_LEAD}(?:(?P<id>[0-9]{{1,4}})\s*[:.)-]\s*)?(?P<name>.*?)(?:\s*[(\[](?P<id2>[0-9]{{1,4}})[)\]]?)?[.!]?\s*"
+)
+_MARKS = re.compile(r"^[-•]\s+|[*`\"“”]|^[(\[]+|(?<=[0-9a-z])[)\]]+$")
+_DOUBT = re.compile(r"\?|\b(?:or|not|maybe|perhaps|possibly|either|neither|wrong|incorrect|unsure|isn|[0-9]+)\b", re.I)
+MOST_LINES = 50
+"""So many lines of an answer are read: what it names there must be one category."""
 _ROWS = "a row needs a text `text` and its label: `category` (a name) or `label` (an id or a name)"
 
 
@@ -48,15 +57,17 @@ class Banking77(Task):
 
     Metrics of one completion, each 0 or 1:
 
-    - ``accuracy``: the answer begins with the gold number (answers by name: its first line is the gold name).
+    - ``accuracy``: the answer begins with the gold number (answers by name: its first line is the gold name), and names
+      no other category: "12 or 13" is neither.
     - ``accuracy_lenient``: the rule of earlier reports: gold stands somewhere in the text, so "12" passes for 1.
-    - ``valid_rate``: the answer begins with the number of a category (its first line is a category).
+    - ``valid_rate``: the answer names one category in that way.
     - ``eos_rate``: the model ended the completion itself.
 
     Of all examples: ``macro_f1``, ``micro_f1`` and ``majority_baseline`` (`label_metrics`).
 
     Args:
-        rules: ``strict``, or ``compat``: ``accuracy`` is the lenient one too, and reasoning is not taken away.
+        rules: ``strict``, or ``compat``: ``accuracy`` is the lenient one too, and reasoning is not taken away. The
+            prompt is the original's by both (that of its first version: ``prompt: short`` and ``answer: name``).
         prompt: ``labels`` = the rules and a list of all categories before the message; ``short`` = neither.
         answer: what is asked for: the category's ``id`` or its ``name``.
         labels: other names in the order of their ids, or a JSON file with them, such as the ``labels.json`` that
@@ -93,13 +104,45 @@ class Banking77(Task):
         )
 
     def parse(self, text: str) -> int | None:
-        """The id of the category that an answer names, or None; any text is read."""
-        if self.answer == "id":
-            match = _NUMBER.match(text)
-            label = int(match[1]) if match else len(self.labels)
-            return label if label < len(self.labels) else None
-        lines = text.strip().splitlines()
-        return _ids(self.labels).get(_plain(lines[0])) if lines else None
+        """The id of the one category that an answer names, or None; any text is read."""
+        strict = self.rules == "strict"
+        if not strict and self.answer == "id":
+            match = re.match(r"\s*([0-9]{1,4})\b(?![.,][0-9])", text)
+            return self._known(match[1]) if match else None
+        lines = [line for line in text.strip().splitlines() if line.strip()]
+        if not strict:
+            return _ids(self.labels).get(_plain(lines[0])) if lines else None
+        one = self._by_id if self.answer == "id" else self._by_name
+        read = [one(_MARKS.sub("", (last_box(line) or line).strip())) for line in lines[:MOST_LINES]]
+        named = set(read) - {None}
+        return read[0] if read and len(named) == 1 else None
+
+    def _known(self, digits: str) -> int | None:
+        label = int(digits)
+        return label if label < len(self.labels) else None
+
+    def _by_id(self, line: str) -> int | None:
+        """The category whose number a line begins with; no other number or name may follow it."""
+        match = _NUMBER.match(line)
+        label = self._known(match[1]) if match else None
+        if match is None or label is None:
+            return None
+        rest = _plain(match["rest"].lstrip(" :.)-("))
+        named = _ids(self.labels).get(rest)
+        if named is not None:
+            return label if named == label else None
+        beside = f"{rest.replace(_plain(self.labels[label]), '')} {match['rest'].rstrip()[-1:]}"
+        return None if _DOUBT.search(beside) else label
+
+    def _by_name(self, line: str) -> int | None:
+        """The category that a whole line names, perhaps with its number."""
+        label = _ids(self.labels).get(_plain(line))
+        if label is not None:
+            return label
+        match = _NAMED.fullmatch(line)
+        label = _ids(self.labels).get(_plain(match["name"])) if match else None
+        given = (match["id"] or match["id2"]) if match else None
+        return label if given is None or label is None or int(given) == label else None
 
     def score(self, record: Record, completion: Completion) -> Score:
         strict = self.rules == "strict"
@@ -182,4 +225,4 @@ def read_labels(path: str) -> tuple[str, ...]:
 
 def _plain(name: str) -> str:
     """A name as it is compared: case, underscores and what stands around it do not count."""
-    return " ".join(name.replace("_", " ").casefold().split()).strip("\"'`*.,:;!? ")
+    return " ".join(re.sub("[_-]", " ", name).casefold().split()).strip("\"'`*.,:;!? ")

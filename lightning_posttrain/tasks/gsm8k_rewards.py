@@ -14,7 +14,7 @@ from typing import Literal
 
 from ..types import Completion, Record, UserError
 from .gsm8k_tags import TagFormat
-from .numbers import same_number
+from .numbers import parse_number
 from .reward import Reward
 
 Preset = Literal["original", "unsloth_qwen3", "unsloth_gemma3", "google"]
@@ -225,7 +225,7 @@ class Correctness(Reward):
 
     def __call__(self, record: Record, completion: Completion) -> float:
         parsed = self.tags.parse(completion.text)
-        right = same_number(parsed.solution or "", record.meta["gold"])
+        right = self.tags.number(completion.text) == parse_number(record.meta["gold"])
         return float(right and (parsed.exact or not self.require_format))
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from ..types import Completion, Message, Record, UserError
+from .answers import final_answer
 from .base import Score, Task
-from .gsm8k import answer_of, read_row
-from .numbers import parse_number
+from .gsm8k import answer_of, flexible_match, read_row
+from .numbers import parse_number, stated_number
 
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 
@@ -83,6 +85,10 @@ class TagFormat:
         )
         return Parsed(thinking, solution, exact, counts)
 
+    def number(self, text: str) -> Fraction | None:
+        """The number that the solution of a completion states, or None; rewards and evaluation read it here."""
+        return stated_number(self.parse(final_answer(text)).solution or "")
+
     def completed(self, text: str) -> str:
         """``text`` with the start tag that may have stood in its generation prompt."""
         return text if self.start_working in text else self.start_working + text
@@ -105,7 +111,8 @@ class GSM8KTags(Task):
 
     Metrics of one completion, each 0 or 1 but for the last:
 
-    - ``accuracy``: the solution is the gold number.
+    - ``accuracy``: the solution, after any reasoning block, states the gold number (`numbers.stated_number`).
+    - ``accuracy_flexible``: lm-eval's ``flexible-extract``: the last number anywhere is gold's, digit by digit.
     - ``accuracy_compat``: the looser rule of earlier reports: without commas equal as floats to 1e-6, or as texts.
     - ``format``: the tags are exactly as asked for (`TagFormat.parse`).
     - ``thinking``: there is text between the working's tags.
@@ -150,10 +157,11 @@ class GSM8KTags(Task):
 
     def score(self, record: Record, completion: Completion) -> Score:
         parsed, gold = self.tags.parse(completion.text), record.meta["gold"]
-        guess = parse_number(parsed.solution or "")
+        guess = self.tags.number(completion.text)
         correct = guess is not None and guess == parse_number(gold)
         values = {
             "accuracy": correct,
+            "accuracy_flexible": flexible_match(final_answer(completion.text), gold),
             "accuracy_compat": _equal_compat(parsed.solution, gold),
             "format": parsed.exact,
             "thinking": bool(parsed.thinking),

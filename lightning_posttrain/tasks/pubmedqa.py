@@ -8,14 +8,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..types import Completion, Message, Record, UserError
+from .answers import final_answer
 from .base import Score, Task
 from .enterprise.labels import Rules, check_rules, contained, label_metrics, text_of
-from .inis.score import final_answer
+from .latex import last_box, plain
 
 LABELS = ("yes", "no", "maybe")
 """The original looked for them in the order of a Python set, another in each process. Here the order is this one."""
 
-_WORD = re.compile(r"\b(yes|no|maybe)\b", re.I)
+_LABEL = r"\b(yes|no|maybe)\b"
+_WORD = re.compile(_LABEL, re.I)
+_LEADING = re.compile(rf"(?:(?:the\s)?(?:final\s)?(?:answer|conclusion)(?:\sis)?\s*:?\s*)?{_LABEL}", re.I)
+_MARKED = re.compile(rf"\b(?:answer|conclusion)(?:\s(?:is|would\sbe)|\s*:)(?:\stherefore)?:?\s*{_LABEL}", re.I)
+_HEDGE = re.compile(
+    rf"{_LABEL}[\s,;]*(?:(?:or|and|to|but|then)\b|[/|&-])?[\s,;]*(?:(?:perhaps|possibly|also|even)\s)?{_LABEL}", re.I
+)
+_DENIED = re.compile(rf"\b(?:not|neither|either|whether|nor|never)\s(?:a\s|simply\s)?{_LABEL}|n['’]t\s{_LABEL}", re.I)
+_MARKS = re.compile(r"[*`_\"“”()\[\]]|(?<!\w)'|'(?!\w)")
 _ROWS = (
     "a row needs texts `question`, `context` (or a list `CONTEXTS`) and `answer` (yes, no or maybe), or PubMedQA's own"
 )
@@ -26,17 +35,19 @@ class PubMedQA(Task):
 
     Metrics of one completion, each 0 or 1:
 
-    - ``accuracy``: the first of the words yes, no and maybe is the gold one.
+    - ``accuracy``: the answer is the gold one of the words yes, no and maybe: the one it begins with, else the one
+      after "the answer is", else the only one in it. What joins two of them ("yes or no") or denies one is no answer.
     - ``accuracy_lenient``: the rule of earlier reports: the first of "yes", "no", "maybe" that is anywhere in the text,
       also inside a word, is taken for the answer: "I do not know" is a "no".
     - ``accuracy_yes``, ``accuracy_no``, ``accuracy_maybe``: ``accuracy`` of the examples with that gold label.
-    - ``valid_rate``: there is one of these words.
+    - ``valid_rate``: it is one of these words.
     - ``eos_rate``: the model ended the completion itself.
 
     Of all examples: ``macro_f1``, ``micro_f1`` and ``majority_baseline`` (`label_metrics`).
 
     Args:
-        rules: ``strict``, or ``compat``: all metrics follow the lenient rule, and reasoning is not taken away.
+        rules: ``strict``, or ``compat``: all metrics follow the lenient rule, and reasoning is not taken away. The
+            prompt is the original's by both.
     """
 
     name = "pubmedqa"
@@ -60,11 +71,20 @@ class PubMedQA(Task):
         return Record(str(row_id), (Message("user", prompt),), gold, origin, {"label": gold})
 
     def parse(self, text: str) -> str | None:
-        """The first of the three words, by this task's rules, or None; any text is read."""
+        """Which of the three words an answer is, by this task's rules, or None; any text is read."""
         if self.rules == "compat":
             return next((label for label in LABELS if label in text.lower()), None)
-        match = _WORD.search(final_answer(text))
-        return match[1].lower() if match else None
+        text = final_answer(text)
+        text = " ".join(_MARKS.sub("", plain(last_box(text) or text)).split())
+        said = [word.lower() for word in _WORD.findall(text)]
+        if any(a.lower() != b.lower() for a, b in _HEDGE.findall(text)) or _DENIED.search(text):
+            return None
+        marked = _MARKED.findall(text)
+        if leading := _LEADING.match(text):
+            return leading[1].lower()
+        if marked:
+            return str(marked[-1]).lower()
+        return said[0] if len(set(said)) == 1 else None
 
     def score(self, record: Record, completion: Completion) -> Score:
         gold, text = record.meta["label"], completion.text

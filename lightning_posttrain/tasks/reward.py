@@ -1,32 +1,26 @@
 """What a reward is, and how rewards are evaluated: one number per completion and reward, then a weighted sum.
 
-A reward sees one sample at a time. One with a time limit runs in worker processes that are killed when it is over;
-everything else runs here. Nothing is skipped in silence: a reward that fails on a sample ends the run with a message
-that shows the sample.
+A reward sees one sample at a time. One with a time limit runs in worker processes that are killed when it is over, and
+replaced when something else kills them (`reward_pool`); everything else runs here. Nothing is skipped in silence: a
+reward that fails on a sample ends the run with a message that shows the sample.
 """
 
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
 import pickle
-import signal
-import traceback
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from numbers import Real
-from typing import Any
 
 import numpy as np
-from pebble import ProcessExpired, ProcessPool
 
+from ..progress import metered
 from ..types import Completion, Record, UserError
 from .base import Task
+from .reward_pool import Outcome, RewardPool, raised, read, worth
 
 
 class Reward(ABC):
@@ -44,7 +38,8 @@ class Reward(ABC):
     time_limit: float | None = None
     """Seconds for one sample; null = none."""
     timeout_score: float = 0.0
-    """The value of a sample that took longer than ``time_limit`` or killed its process. Such samples are counted."""
+    """The value of a sample that took longer than ``time_limit``, ended its process, or was in one that was killed each
+    time it was tried. Such samples are counted."""
 
     @abstractmethod
     def __call__(self, record: Record, completion: Completion) -> float | None:
@@ -135,8 +130,8 @@ class RewardRunner:
     def __init__(self, rewards: Sequence[Reward], max_workers: int | None = None) -> None:
         _check_rewards(rewards)
         self.rewards = tuple(rewards)
-        self.max_workers = max_workers or os.cpu_count() or 1
-        self._pool: ProcessPool | None = None
+        limited = {k: reward for k, reward in enumerate(self.rewards) if reward.time_limit is not None}
+        self._pool = RewardPool(limited, max_workers or os.cpu_count() or 1)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -156,20 +151,15 @@ class RewardRunner:
         values = np.full((len(pairs), len(self.rewards)), np.nan)
         timeouts = np.zeros(len(self.rewards), np.int64)
         try:
-            waiting = {
-                (i, k): self._started().schedule(_work, (k, *pair), timeout=reward.time_limit)
-                for k, reward in enumerate(self.rewards)
-                if reward.time_limit is not None
-                for i, pair in enumerate(pairs)
-            }
+            limited = self._pool.evaluate(pairs)
             together = {k: _together(reward, pairs) for k, reward in enumerate(self.rewards) if _is_batched(reward)}
-            for i, pair in enumerate(pairs):
+            for i, pair in enumerate(metered(pairs, "rewards", len(pairs), "completions")):
                 for k, reward in enumerate(self.rewards):
                     outcome: Outcome | None
                     if k in together:
                         outcome = together[k][i]
                     else:
-                        outcome = _finished(waiting[i, k], reward) if (i, k) in waiting else _worth(reward, *pair)
+                        outcome = limited[i, k] if (i, k) in limited else worth(reward, *pair)
                     timeouts[k] += outcome is None
                     values[i, k], problem = (reward.timeout_score, "") if outcome is None else outcome
                     if problem:
@@ -181,67 +171,7 @@ class RewardRunner:
 
     def close(self) -> None:
         """Stop the worker processes; a later `evaluate` starts new ones."""
-        if self._pool is not None:
-            self._pool.stop()
-            self._pool.join()
-            self._pool = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pool": None}  # processes stay with the original of a copy
-
-    def _started(self) -> ProcessPool:
-        """The pool. From a fork server: a plain fork would copy locks that torch's threads may hold."""
-        if self._pool is None:
-            methods = multiprocessing.get_all_start_methods()
-            context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-            if "forkserver" in methods:
-                context.set_forkserver_preload([__name__])  # torch is imported once, not in every worker
-            limited = {k: reward for k, reward in enumerate(self.rewards) if reward.time_limit is not None}
-            self._pool = ProcessPool(
-                self.max_workers, initializer=_start_worker, initargs=(pickle.dumps(limited),), context=context
-            )
-        return self._pool
-
-
-Outcome = tuple[float, str]
-"""A reward's number, and what is wrong with it (an empty text: nothing)."""
-
-_rewards: dict[int, Reward] = {}
-_unloaded = ""
-
-
-def _start_worker(pickled: bytes) -> None:
-    """Runs once in each worker, before the clock of any sample: loading a reward may import much."""
-    global _unloaded
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # die at once when told to, even inside a regular expression
-    try:
-        _rewards.update(pickle.loads(pickled))
-    except Exception as error:
-        _unloaded = f"cannot be loaded in a worker process ({error!r}); define its class at the top of a module"
-
-
-def _work(index: int, record: Record, completion: Completion) -> Outcome:
-    return (math.nan, _unloaded) if _unloaded else _worth(_rewards[index], record, completion)
-
-
-def _finished(future: Future[Outcome], reward: Reward) -> Outcome | None:
-    """What a worker found; None when it was over its time limit, or its process died."""
-    try:
-        return future.result()
-    except (TimeoutError, ProcessExpired):
-        return None
-    except (BrokenProcessPool, pickle.PicklingError, AttributeError, TypeError) as error:
-        raise UserError(
-            f"reward {reward.name!r}: its worker processes failed ({error!r}). Records must be picklable and scripts "
-            "guarded by `if __name__ == '__main__'`; or set time_limit to null."
-        ) from error
-
-
-def _worth(reward: Reward, record: Record, completion: Completion) -> Outcome:
-    try:
-        return _outcome(reward, reward(record, completion))
-    except (Exception, SystemExit) as error:
-        return math.nan, _raised(error)
+        self._pool.close()
 
 
 def _is_batched(reward: Reward) -> bool:
@@ -254,24 +184,9 @@ def _together(reward: Reward, pairs: Sequence[tuple[Record, Completion]]) -> lis
         values = list(reward.evaluate(pairs))
         if len(values) != len(pairs):
             return [(math.nan, f"returned {len(values)} numbers for {len(pairs)} samples")] * len(pairs)
-        return [_outcome(reward, value) for value in values]
+        return [read(reward, value) for value in values]
     except (Exception, SystemExit) as error:
-        return [(math.nan, _raised(error))] * len(pairs)
-
-
-def _outcome(reward: Reward, value: Any) -> Outcome:
-    if value is None and reward.optional:
-        return math.nan, ""
-    if value is None:
-        return math.nan, "returned None; a reward that does not apply to every sample sets `optional = True`"
-    if isinstance(value, Real | np.bool_) and math.isfinite(value):
-        return float(value), ""
-    return math.nan, f"returned {repr(value)[:60]}; a reward is one finite number"
-
-
-def _raised(error: BaseException) -> str:
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"raised {type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
+        return [(math.nan, raised(error))] * len(pairs)
 
 
 def _message(reward: Reward, record: Record, completion: Completion, problem: str) -> str:

@@ -12,6 +12,7 @@ import json
 import shutil
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -19,13 +20,14 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..types import Example, Sequence, UserError
 from .seen import SeenIds
 from .workers import SCHEMA, MakeExample, Row, converted_chunks
 
 FORMAT = 2
-"""Part of every key; raised when the files' layout changes."""
+"""Part of every key; raised when the files' layout changes, or what a renderer makes of a row."""
 
 ABANDONED = 24 * 3600
 """Seconds after which an unfinished folder belongs to nobody."""
@@ -69,6 +71,7 @@ class TokenisedDataset:
         lengths: (N,) int64 tokens of each example, summed over its sequences.
         fingerprint: changes whenever the examples may have changed.
         report: counts of rows used and left out, as the policy that saw them wrote them.
+        notes: what is trained though the rows do not say so, in words -> the number of rows.
 
     Raises:
         UserError: the folder is damaged.
@@ -88,6 +91,7 @@ class TokenisedDataset:
         self._starts = np.cumsum([0, *sizes])
         self.fingerprint: str = meta["fingerprint"]
         self.report: dict[str, Any] = meta["report"]
+        self.notes: dict[str, int] = meta["notes"]
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -185,8 +189,10 @@ def _write(
     seen = SeenIds()
     batches: list[int] = []
     lengths: list[np.ndarray] = []
+    notes: Counter[str] = Counter()
     with pa.OSFile(str(folder / "data.arrow"), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-        for batch, errors in converted_chunks(rows, make_example, num_workers):
+        for batch, errors, noted in converted_chunks(rows, make_example, num_workers):
+            notes.update(noted)
             for error in errors:
                 policy.reject(error)
             kept = _without_duplicates(batch, seen, policy)
@@ -194,13 +200,13 @@ def _write(
             if kept.num_rows:
                 writer.write_batch(kept)
                 batches.append(kept.num_rows)
-                lengths.append(pa.compute.list_value_length(kept.column("tokens")).to_numpy().astype(np.int64))
+                lengths.append(pc.list_value_length(kept.column("tokens")).to_numpy().astype(np.int64))
             if progress is not None:
                 progress(batch.num_rows + len(errors))
     if not batches:
         raise UserError(f"no row is usable: {policy or 'there are none'}. Check the data.")
     np.save(folder / "lengths.npy", np.concatenate(lengths))
-    meta = {"fingerprint": fingerprint, "batches": batches, "report": policy.state_dict()}
+    meta = {"fingerprint": fingerprint, "batches": batches, "report": policy.state_dict(), "notes": notes}
     (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
 

@@ -5,19 +5,13 @@ Each check is a function that returns or raises a UserError with the value and t
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from collections.abc import Sequence as Items
+from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
 from ..types import Message, UserError
-
-
-def short(value: object, most: int = 60) -> str:
-    """``repr`` for a message, cut in the middle."""
-    text = repr(value)
-    return text if len(text) <= most else f"{text[: most // 2]}...{text[-(most // 2) :]}"
+from .held import short
 
 
 def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -28,34 +22,37 @@ def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
         )
 
 
-def special_texts(tokenizer: PreTrainedTokenizerBase) -> set[str]:
-    """Texts that the tokenizer turns into a special token wherever they stand."""
-    added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
-    return added | {str(token) for token in tokenizer.all_special_tokens}
+def trained_answers(
+    messages: Items[Message], supervise: Literal["all_turns", "last_turn", "all_tokens"]
+) -> tuple[int, ...]:
+    """Indices of the messages whose text is supervised as an answer.
 
-
-def any_of(texts: Iterable[str]) -> re.Pattern[str] | None:
-    """One pattern that finds any of ``texts``, the longest first; None where there is nothing to find."""
-    escaped = [re.escape(t) for t in sorted(texts, key=len, reverse=True) if t]
-    return re.compile("|".join(escaped)) if escaped else None
-
-
-def check_contents(messages: Items[Message], special: re.Pattern[str] | None) -> None:
-    """A content that holds special-token text could open or close turns by itself (template injection)."""
+    Raises:
+        UserError: there are none, one is empty, or a message that no assistant says is to be trained.
+    """
+    answers = [i for i, m in enumerate(messages) if m.role == "assistant"]
+    if not answers:
+        raise UserError(f"roles are {[m.role for m in messages]}: without an assistant message nothing is learnt.")
+    if supervise == "all_tokens":
+        return tuple(answers[-1:])
     for i, message in enumerate(messages):
-        found = special.search(message.content) if special else None
-        if found:
+        if message.train and message.role != "assistant":
             raise UserError(
-                f"message {i} ({message.role}) contains the special token {found.group()!r} at character "
-                f"{found.start()}: it would act as that token, not as text. Clean the text, or set "
-                "`special_text: allow` if the data means it."
+                f"message {i} has train: true but the role {message.role!r}. Only assistant messages can be "
+                "trained; `supervise: all_tokens` trains everything."
             )
+    rule = answers if supervise == "all_turns" else answers[-1:]
+    trained = [i for i in answers if messages[i].train or (messages[i].train is None and i in rule)]
+    if not trained:
+        raise UserError("no assistant message is to be trained (train: false), so nothing is learnt. Drop the row.")
+    return tuple(trained)
 
 
 def check_answer(message: Message, index: int) -> None:
-    if not message.content.strip():
+    said = message.content[message.prefill :]
+    if not said.strip() and not message.fields.get("tool_calls"):
         raise UserError(
-            f"message {index} (assistant) is {message.content!r}: an empty answer teaches to stop at once. "
+            f"message {index} (assistant) is {said!r}: an empty answer teaches to stop at once. "
             "Leave the row out, or give the message train: false."
         )
 
@@ -64,23 +61,17 @@ def answer_length(text: str, ids: list[int], tokenizer: PreTrainedTokenizerBase,
     """Tokens of an answer up to and including the token that ends it.
 
     Raises:
-        UserError: nothing ends it, the padding token does, or a stop token stands in its middle.
+        UserError: nothing ends it, or a stop token stands in its middle.
     """
     kept = next((n for n, i in enumerate(ids, start=1) if i in stop_ids), 0)
-    stops = tokenizer.convert_ids_to_tokens(sorted(stop_ids)[:8])
     if not kept:
+        stops = tokenizer.convert_ids_to_tokens(sorted(stop_ids)[:8])
         raise UserError(
             f"an answer is rendered as {short(text)}, whose end {tokenizer.convert_ids_to_tokens(ids[-3:])} holds no "
             f"stop token {stops}: the model would never learn to stop. Add the end-of-turn token to the stop tokens, "
             "or use a chat template that ends answers with one of these."
         )
-    if ids[kept - 1] == tokenizer.pad_token_id:
-        raise UserError(
-            f"answers end with {tokenizer.pad_token!r}, which is also the padding token: what masks padding masks the "
-            "end, and the model never learns to stop. Set `pad_token` of the tokenizer to another token of its "
-            "vocabulary (a reserved or unused one)."
-        )
-    rest = str(tokenizer.decode(ids[kept:], skip_special_tokens=True)).strip()
+    rest = ids[kept:] and str(tokenizer.decode(ids[kept:], skip_special_tokens=True)).strip()
     if rest:
         raise UserError(
             f"an answer holds the stop token {tokenizer.convert_ids_to_tokens(ids[kept - 1])!r} before {short(rest)}, "
@@ -100,17 +91,5 @@ def check_ids(ids: list[int], tokenizer: PreTrainedTokenizerBase, vocab_size: in
         token = tokenizer.convert_ids_to_tokens(max(ids))
         raise UserError(
             f"token {token!r} has id {max(ids)}, but the model's vocabulary ends at {vocab_size - 1}. "
-            "Use the model's own tokenizer, or resize the model's embedding before training."
+            "Use the model's own tokenizer, leave the token out, or set `load.resize_embeddings: true` to train one."
         )
-
-
-def check_prefix(text: str, prefix: str, what: str, remedy: str) -> None:
-    """``text`` must begin with ``prefix``: otherwise training and sampling would see different tokens."""
-    if text.startswith(prefix):
-        return
-    at = next((n for n, (a, b) in enumerate(zip(text, prefix, strict=False)) if a != b), min(len(text), len(prefix)))
-    begin = max(0, at - 20)
-    raise UserError(
-        f"{what}: at character {at} the chat template gives {short(text[begin : at + 30])} where it gave "
-        f"{short(prefix[begin : at + 30])} before. {remedy}"
-    )

@@ -1,8 +1,9 @@
-"""Conversation -> token ids and supervision mask.
+"""Conversation -> token ids and supervision masks.
 
-The chat template is asked for the text before and after each answer; the difference is the answer. No text is ever
-searched for, and templates need no generation markers. Each piece is tokenised on its own, so a prompt's ids are a
-prefix of its training sequence by construction: what is trained is exactly what the sampler will see.
+Each trained answer is rendered as the last turn of the conversation up to it (`turns`): its context is what a sampler
+would be given, to the token, and its text is what the sampler has to say. Where the context of a later answer begins
+with the tokens of an earlier one, both are trained in one sequence; where the chat template changes earlier turns, each
+answer has its own. No text is ever searched for to find an answer, and templates need no generation markers.
 Truncation is left out on purpose: a row that is too long is refused or dropped, never cut.
 """
 
@@ -12,24 +13,38 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Items
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from ..types import Conversation, Message, Sequence, UserError
-from . import checks
-from .pieces import PieceEncoder
-from .templates import FIXED_DATE
+from ..types import Conversation, Example, Message, Record, Sequence, UserError
+from . import checks, held
+from .chat_text import ChatText, unread
+from .control import SpecialText, SpecialTextPolicy
+from .lengths import POSITIONS, overlong_row
+from .pieces import Ids, PieceEncoder
 from .templates import chat_template as template_text
 from .tokenizer import tokenizer_fingerprint
+from .turns import Turn, answer_turn, prompt_text, reply
+
+NO_VARIABLES: Mapping[str, Any] = MappingProxyType({})
+
+NO_EFFECT = "the chat template has no variable {!r}: what `template_kwargs` gives it changes nothing"
+EACH_ANSWER = (
+    "earlier turns change when more follow (the chat template rewrites them, or their first blanks are tokenised with "
+    "what is before them), so each trained answer of a conversation is a sequence of its own"
+)
 
 
-class OverlongRow(UserError):
-    """A row longer than ``max_length``. ``drop`` tells whoever collects rows to count it and go on."""
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A conversation as text: its trained answers in order, not yet encoded."""
 
-    drop = False
+    conversation: Conversation
+    turns: tuple[Turn, ...]
 
 
 class Renderer:
@@ -42,14 +57,17 @@ class Renderer:
         supervise: ``all_turns`` trains every assistant turn, ``last_turn`` the last one, ``all_tokens`` everything.
             A message's own ``train`` overrides the first two.
         overlong: what to do with a row above ``max_length``: stop with an error, or let the row be dropped and counted.
-        special_text: whether a message may contain the text of a special token, which then becomes that token.
+        special_text: what happens to the text of a special token in a message, and to that of a thought or tool marker
+            in one that no assistant says: ``error`` refuses it, ``text`` encodes it as ordinary text, ``allow`` as the
+            token.
         format: ``chat`` uses the chat template; ``plain`` joins prompt and completion, BOS (if the tokenizer adds one)
             before and EOS after.
         chat_template: replaces the tokenizer's own: a built-in name, a ``.jinja`` file or jinja text. The tokenizer
             carries it from then on, so every saved model does.
-        template_kwargs: variables for the template, for example ``{enable_thinking: false}``. Templates that print
-            today's date get a fixed one, so that a run gives the same tokens on another day.
+        template_kwargs: variables for the template, for example ``{enable_thinking: false}``; a row's own come before
+            them. Templates that print today's date get a fixed one, so that a run gives the same tokens on another day.
         vocab_size: rows of the model's embedding, to refuse tokens it does not have.
+        positions: most tokens that the model takes, to refuse longer rows.
 
     Raises:
         UserError: no chat template, or a tokenizer that cannot tokenise an answer apart from its prompt.
@@ -62,11 +80,12 @@ class Renderer:
         max_length: int | None = None,
         supervise: Literal["all_turns", "last_turn", "all_tokens"] = "all_turns",
         overlong: Literal["error", "drop"] = "error",
-        special_text: Literal["error", "allow"] = "error",
+        special_text: SpecialText = "error",
         format: Literal["chat", "plain"] = "chat",
         chat_template: str | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
         vocab_size: int | None = None,
+        positions: int | None = None,
     ) -> None:
         if chat_template is not None:
             tokenizer.chat_template = template_text(chat_template)
@@ -78,193 +97,215 @@ class Renderer:
         self.special_text = special_text
         self.format = format
         self.template_kwargs = dict(template_kwargs or {})
-        self.vocab_size = vocab_size
+        self.vocab_size, self.positions = vocab_size, positions
+        self._notes: list[str] = []
         if format == "chat":
             checks.check_template(tokenizer)
+            template = tokenizer.get_chat_template(tools=self.template_kwargs.get("tools"))
+            self._notes = [NO_EFFECT.format(name) for name in unread(self.template_kwargs, template)]
         elif tokenizer.eos_token_id not in self.stop_ids:
             raise UserError(
                 f"`format: plain` ends a text with the eos token {tokenizer.eos_token!r}, which is not among the "
                 f"stop tokens {sorted(self.stop_ids)}. Add it."
             )
         self._encode = PieceEncoder(tokenizer)
-        self._special = checks.any_of(checks.special_texts(tokenizer)) if special_text == "error" else None
+        self._policy = SpecialTextPolicy(tokenizer, special_text)
         self._adds_bos = tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
 
     @property
     def fingerprint(self) -> str:
         """sha256 of everything here that decides ids and mask; part of the key of tokenised data."""
-        options = [self.max_length, self.supervise, self.overlong, self.special_text, self.format, self.vocab_size]
+        options = [self.max_length, self.supervise, self.overlong, self.special_text, self.format]
+        options += [self.vocab_size, self.positions]
         parts = [tokenizer_fingerprint(self.tokenizer), sorted(self.stop_ids), options, self.template_kwargs]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=repr).encode()).hexdigest()
 
-    def prompt(self, messages: Items[Message]) -> list[int]:
-        """Ids of ``messages`` with the generation prompt after them: what a sampler continues with an answer.
+    def prompt(self, messages: Items[Message], template_kwargs: Mapping[str, Any] = NO_VARIABLES) -> Ids:
+        """Ids of what a sampler continues with an answer.
+
+        Args:
+            messages: a last one of an assistant is continued; else the generation prompt follows.
+            template_kwargs: the row's own variables for the template, ``tools`` among them.
 
         Raises:
-            UserError: the template refuses the messages, or a content holds special-token text.
+            UserError: the template refuses the messages or drops part of them, or one holds special-token text.
         """
-        messages = tuple(messages)
-        checks.check_contents(messages, self._special)
-        if self.format == "plain":
-            texts = [self._plain_prompt(messages)]
-        else:
-            pieces, done = self._turns(messages, self._earlier_answers(messages))
-            texts = [text for text, _ in pieces] + [self._added(messages, True, done)]
-        ids = [i for part in self._encode(texts) for i in part]
+        messages, chat = self._opened(messages, template_kwargs)
+        text = prompt_text(chat, messages) if chat else self._plain_prompt(messages)
+        ids = self._encode([(text, "")])[0][0]
         ids = self._missing_bos(ids) + ids
         checks.check_ids(ids, self.tokenizer, self.vocab_size)
         return ids
 
+    def reply(self, messages: Items[Message], text: str) -> Message:
+        """The message that a sampler's answer to ``messages`` is, to go on with."""
+        messages, chat = self._opened(messages, NO_VARIABLES)
+        return reply(chat, messages, text) if chat else Message("assistant", text)
+
+    def question(self, record: Record) -> Ids:
+        """`prompt` of a record, which an error names."""
+        try:
+            return self.prompt(record.prompt, record.template_kwargs)
+        except UserError as error:
+            raise UserError(f"{record.origin or record.id}: {error}") from error.__cause__
+
     def sequence(self, conversation: Conversation) -> Sequence:
-        """Ids (T,) int32 and supervision mask (T,) bool of a conversation; nothing follows the last supervised token.
+        """The only sequence of a conversation; else as `sequences`.
+
+        Raises:
+            UserError: it has several, too.
+        """
+        found = self.sequences(conversation)
+        if len(found) > 1:
+            raise UserError(
+                f"{conversation.origin}: {EACH_ANSWER}; here one is needed. Set `supervise: last_turn`, or "
+                "train: false for the other answers."
+            )
+        return found[0]
+
+    def sequences(self, conversation: Conversation) -> Example:
+        """Ids (T,) int32 and supervision mask (T,) bool of each sequence; nothing follows the last supervised token.
 
         Raises:
             UserError: the row would teach nothing, or something else than its answers; names the row and the remedy.
-            OverlongRow: it has more than ``max_length`` tokens.
+            OverlongRow: a sequence has more than ``max_length`` tokens.
         """
-        origin = conversation.origin
+        (found,) = self.encoded([self.draft(conversation)])
+        if isinstance(found, UserError):
+            raise found
+        return found
+
+    def draft(self, conversation: Conversation) -> Draft:
+        """The text of a conversation, which `encoded` turns into sequences, many in one call.
+
+        Raises:
+            UserError: as `sequences`.
+        """
         try:
-            ids, supervised = self._sequence(conversation.messages)
+            trained = checks.trained_answers(conversation.messages, self.supervise)
+            for index in trained:
+                checks.check_answer(conversation.messages[index], index)
+            messages, chat = self._opened(conversation.messages, conversation.template_kwargs)
+            turns = self._plain(messages) if chat is None else self._chat(chat, messages, trained)
         except UserError as error:
-            raise UserError(f"{origin}: {error}") from error.__cause__
-        if self.max_length is not None and len(ids) > self.max_length:
-            drop = self.overlong == "drop"
-            overlong = OverlongRow(
-                f"{origin}: the row has {len(ids)} tokens, above max_length {self.max_length}. "
-                + ("Raise max_length." if drop else "Raise max_length, shorten the row, or set `overlong: drop`.")
-            )
-            overlong.drop = drop
-            raise overlong
-        return Sequence(np.array(ids, np.int32), np.array(supervised, np.bool_), conversation.id, origin)
+            raise UserError(f"{conversation.origin}: {error}") from error.__cause__
+        return Draft(conversation, turns)
 
-    def _sequence(self, messages: tuple[Message, ...]) -> tuple[list[int], list[bool]]:
-        trained = self._trained(messages)
-        checks.check_contents(messages, self._special)
-        for index in trained:
-            checks.check_answer(messages[index], index)
-        pieces = self._plain(messages) if self.format == "plain" else self._chat(messages, trained)
-        ids: list[int] = []
-        supervised: list[bool] = []
-        for (text, is_answer), part in zip(pieces, self._encode([text for text, _ in pieces]), strict=True):
-            if is_answer and self.format == "plain":
-                part = [*part, self.tokenizer.eos_token_id]
-            kept = checks.answer_length(text, part, self.tokenizer, self.stop_ids) if is_answer else 0
-            ids += part
-            supervised += [True] * kept + [False] * (len(part) - kept)
-        bos = self._missing_bos(ids)
-        ids, supervised = bos + ids, [False] * len(bos) + supervised
-        if self.supervise == "all_tokens":
-            supervised = [True] * len(ids)
-        supervised[0] = False  # nothing comes before the first token, so nothing predicts it
-        while supervised and not supervised[-1]:
-            supervised.pop()
-        if not supervised:
-            raise UserError("no token of the row is supervised. Give it an answer, or leave it out.")
-        ids = ids[: len(supervised)]
-        checks.check_ids(ids, self.tokenizer, self.vocab_size)
-        return ids, supervised
-
-    def _trained(self, messages: tuple[Message, ...]) -> list[int]:
-        """Indices of the messages whose text is supervised as an answer."""
-        answers = [i for i, m in enumerate(messages) if m.role == "assistant"]
-        if not answers:
-            raise UserError(f"roles are {[m.role for m in messages]}: without an assistant message nothing is learnt.")
-        if self.supervise == "all_tokens":
-            return answers[-1:]
-        for i, message in enumerate(messages):
-            if message.train and message.role != "assistant":
-                raise UserError(
-                    f"message {i} has train: true but the role {message.role!r}. Only assistant messages can be "
-                    "trained; `supervise: all_tokens` trains everything."
-                )
-        rule = answers if self.supervise == "all_turns" else answers[-1:]
-        trained = [i for i in answers if messages[i].train or (messages[i].train is None and i in rule)]
-        if not trained:
-            raise UserError("no assistant message is to be trained (train: false), so nothing is learnt. Drop the row.")
-        return trained
-
-    def _earlier_answers(self, messages: tuple[Message, ...]) -> list[int]:
-        """Indices of the answers before the last that are pieces of their own.
-
-        Where only the last turn is trained, the earlier ones are context, which a template may rewrite as it likes
-        (some drop earlier thoughts). The rule looks at ``messages`` alone, so prompts and sequences agree.
-        """
-        if self.supervise == "all_tokens":
-            return []
-        return [
-            i for i, m in enumerate(messages) if m.role == "assistant" and (self.supervise == "all_turns" or m.train)
-        ]
-
-    # ---- messages -> pieces of text, each with "this is an answer to train"
-
-    def _chat(self, messages: tuple[Message, ...], trained: list[int]) -> list[tuple[str, bool]]:
-        last = trained[-1]
-        pieces, done = self._turns(messages, [*self._earlier_answers(messages[:last]), last], trained)
-        if self.supervise == "all_tokens" and last < len(messages) - 1:
-            pieces.append((self._added(messages, False, done), False))
-        return pieces
-
-    def _turns(
-        self, messages: tuple[Message, ...], answers: list[int], trained: Items[int] = ()
-    ) -> tuple[list[tuple[str, bool]], str]:
-        """Pieces up to the last of ``answers``, and their whole text."""
-        pieces: list[tuple[str, bool]] = []
-        done = ""
-        for i in answers:
-            context = self._added(messages[:i], True, done)
-            done += context
-            answer = self._added(messages[: i + 1], False, done)
-            done += answer
-            pieces += [(context, False), (answer, i in trained)]
-        return pieces, done
-
-    def _added(self, messages: tuple[Message, ...], generation_prompt: bool, done: str) -> str:
-        """What the rendered ``messages`` add to the text ``done``."""
-        text = self._text(messages, generation_prompt)
-        if generation_prompt:
-            what = f"the text before message {len(messages)} does not continue the turns before it"
-            remedy = "A template that rewrites earlier turns (drops their thoughts) needs `supervise: last_turn`."
-        else:
-            what = f"message {len(messages) - 1} does not continue its generation prompt"
-            remedy = (
-                "Begin the answer as the generation prompt ends, or choose another one with `template_kwargs` "
-                "(for example {enable_thinking: false}) or `chat_template`."
-            )
-        checks.check_prefix(text, done, what, remedy)
-        return text[len(done) :]
-
-    def _text(self, messages: tuple[Message, ...], generation_prompt: bool) -> str:
+    def encoded(self, drafts: Items[Draft]) -> list[Example | UserError]:
+        """The sequences of each draft, or why it has none."""
+        pairs = [(turn.context, turn.answer) for draft in drafts for turn in draft.turns]
         try:
-            template = self.tokenizer.get_chat_template()
-            rendered = self.tokenizer.apply_chat_template(
-                [{"role": m.role, "content": m.content} for m in messages],
-                chat_template=FIXED_DATE + template if "strftime_now" in template else template,
-                tokenize=False,
-                add_generation_prompt=generation_prompt,
-                **self.template_kwargs,
-            )
-            return str(rendered)
-        except (TemplateError, TypeError, ValueError, KeyError) as error:
-            roles = [m.role for m in messages]
-            raise UserError(
-                f"the chat template refuses messages with the roles {roles}: {error}. Change the rows (merge a system "
-                "text into the first user message, alternate user and assistant), or set another `chat_template`."
-            ) from error
+            ids = iter(self._encode(pairs))
+        except UserError as error:  # of one text: find whose
+            if len(drafts) > 1:
+                return [found for draft in drafts for found in self.encoded([draft])]
+            return [UserError(f"{drafts[0].conversation.origin}: {error}")]
+        return [self._finished(draft, [next(ids) for _ in draft.turns]) for draft in drafts]
 
-    def _plain_prompt(self, messages: tuple[Message, ...]) -> str:
-        if len(messages) > 1:
+    # ---- messages -> text
+
+    def _opened(
+        self, messages: Items[Message], variables: Mapping[str, Any]
+    ) -> tuple[tuple[Message, ...], ChatText | None]:
+        """The messages, checked for special text, and the template for them; None in the format ``plain``."""
+        marked = self._policy.messages(messages)
+        if self.format == "plain":
+            unseen = sorted({*variables, *(name for message in marked for name in message.fields)})
+            if unseen:
+                raise UserError(f"`format: plain` shows no {', '.join(unseen)}. Use `format: chat`, or remove it.")
+            return marked, None
+        own = self._policy.variables(variables)
+        return marked, ChatText(self.tokenizer, own, marked, self.template_kwargs)
+
+    def _chat(self, chat: ChatText, messages: tuple[Message, ...], trained: tuple[int, ...]) -> tuple[Turn, ...]:
+        last = trained[-1]
+        if self.supervise == "all_tokens" and last < len(messages) - 1:
+            turns: tuple[Turn, ...] = (Turn(chat(messages, False), ""),)
+        else:
+            turns = tuple(answer_turn(chat, messages, index) for index in trained)
+        text = turns[-1].context + turns[-1].answer
+        held.check_context(messages if self.supervise == "all_tokens" else messages[:last], text, chat.tools)
+        if self.supervise == "all_tokens":
+            for i, message in enumerate(messages):
+                missing = held.missing(message, "", text) if message.role == "assistant" else None
+                if missing:
+                    raise held.dropped(i, message, *missing)
+        return turns
+
+    def _plain(self, messages: tuple[Message, ...]) -> tuple[Turn, ...]:
+        *before, answer = messages
+        if answer.role != "assistant":
+            raise UserError("`format: plain` needs the completion last, in an assistant message. Use `format: chat`.")
+        if before and before[-1].role == "assistant":
+            raise UserError("`format: plain` takes one completion, but two assistant messages follow one another.")
+        context = self._plain_prompt(before) + answer.content[: answer.prefill]
+        return (Turn(context, answer.content[answer.prefill :]),)
+
+    def _plain_prompt(self, messages: Items[Message]) -> str:
+        if [m.role for m in messages[1:]] not in ([], ["assistant"]):
             raise UserError(
                 f"`format: plain` takes one prompt and one completion, but the row has the roles "
                 f"{[m.role for m in messages]} before the answer. Use `format: chat`."
             )
         return "".join(m.content for m in messages)
 
-    def _plain(self, messages: tuple[Message, ...]) -> list[tuple[str, bool]]:
-        if messages[-1].role != "assistant":
-            raise UserError("`format: plain` needs the completion last, in an assistant message. Use `format: chat`.")
-        return [(self._plain_prompt(messages[:-1]), False), (messages[-1].content, True)]
+    # ---- text -> ids
 
-    def _missing_bos(self, ids: list[int]) -> list[int]:
+    def _finished(self, draft: Draft, ids: list[tuple[Ids, Ids]]) -> Example | UserError:
+        origin = draft.conversation.origin
+        try:
+            rows = self._rows(draft, ids)
+        except UserError as error:
+            return UserError(f"{origin}: {error}")
+        limits = {POSITIONS: self.positions, "max_length": self.max_length}
+        overlong = overlong_row(origin, max(len(row) for row, _ in rows), limits, self.overlong == "drop")
+        if overlong is not None:
+            return overlong
+        notes = [*self._notes, *(note for turn in draft.turns for note in turn.notes)]
+        notes += [EACH_ANSWER] if len(rows) > 1 else []
+        id = draft.conversation.id
+        return tuple(
+            Sequence(
+                np.array(row, np.int32),
+                np.array(mask, np.bool_),
+                f"{id} (sequence {number})" if number else id,
+                origin,
+                notes=() if number else tuple(dict.fromkeys(notes)),
+            )
+            for number, (row, mask) in enumerate(rows)
+        )
+
+    def _rows(self, draft: Draft, ids: list[tuple[Ids, Ids]]) -> list[tuple[Ids, list[bool]]]:
+        """Ids and masks: an answer goes on in the row before it if its context begins with all of that row."""
+        rows: list[tuple[Ids, list[bool]]] = []
+        for turn, (context, answer) in zip(draft.turns, ids, strict=True):
+            context, answer = self._ended(turn, context, answer)
+            if rows and context[: len(rows[-1][0])] == rows[-1][0]:
+                _, mask = rows.pop()
+            else:
+                mask = []
+            mask = mask + [False] * (len(context) - len(mask)) + [True] * len(answer)
+            rows.append((context + answer, mask))
+        for row, mask in rows:
+            if self.supervise == "all_tokens":
+                mask[:] = [True] * len(row)
+            mask[0] = False  # nothing comes before the first token, so nothing predicts it
+            if not any(mask):
+                raise UserError("no token of the row is supervised. Give it an answer, or leave it out.")
+            checks.check_ids(row, self.tokenizer, self.vocab_size)
+        return rows
+
+    def _ended(self, turn: Turn, context: Ids, answer: Ids) -> tuple[Ids, Ids]:
+        """The context with its BOS, and the answer up to the token that ends it."""
+        if self.format == "plain":
+            answer = [*answer, self.tokenizer.eos_token_id]
+            context = self._missing_bos(context or answer) + context
+        if not turn.answer:  # a whole text
+            return context, answer
+        kept = checks.answer_length(turn.answer, answer, self.tokenizer, self.stop_ids)
+        return context, answer if self.supervise == "all_tokens" else answer[:kept]
+
+    def _missing_bos(self, ids: Ids) -> Ids:
         """BOS where it still has to be put before ``ids``; a chat template has put its own."""
         bos = self.tokenizer.bos_token_id
         return [bos] if self.format == "plain" and self._adds_bos and ids[:1] != [bos] else []

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from transformers import PreTrainedTokenizerBase
 
+from .control import SpecialText
 from .render import Renderer
 from .tokenizer import stop_ids
 
@@ -23,8 +24,9 @@ class ChatSpec:
     """Variables for the template, e.g. ``{enable_thinking: false}``."""
     stop_tokens: list[str] = field(default_factory=list)
     """Tokens that end an answer besides those of the tokenizer and the model's generation config."""
-    special_text: Literal["error", "allow"] = "error"
-    """Whether a message may contain the text of a special token, which then becomes that token."""
+    special_text: SpecialText = "error"
+    """The text of a special token in a message, or of a thought or tool marker in one that no assistant says: ``error``
+    refuses it, ``text`` encodes it as ordinary text, ``allow`` as the token."""
 
     def renderer(
         self,
@@ -34,6 +36,8 @@ class ChatSpec:
         max_length: int | None = None,
         supervise: Literal["all_turns", "last_turn", "all_tokens"] = "all_turns",
         overlong: Literal["error", "drop"] = "error",
+        vocab_size: int | None = None,
+        positions: int | None = None,
     ) -> Renderer:
         """A renderer with these settings; the rest is as in `Renderer`."""
         return Renderer(
@@ -46,4 +50,6 @@ class ChatSpec:
             format=self.format,
             chat_template=self.template,
             template_kwargs=self.template_kwargs,
+            vocab_size=vocab_size,
+            positions=positions,
         )

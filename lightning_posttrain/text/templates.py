@@ -24,7 +24,7 @@ TULU = (
     "{%- for message in messages %}"
     "{{- '<|' + message['role'] + '|>\\n' + message['content'] }}"
     "{%- if message['role'] == 'assistant' %}{{- eos_token }}{%- endif %}"
-    "{%- if not loop.last or message['role'] != 'assistant' %}{{- '\\n' }}{%- endif %}"
+    "{%- if not loop.last or add_generation_prompt or message['role'] != 'assistant' %}{{- '\\n' }}{%- endif %}"
     "{%- endfor %}"
     "{%- if add_generation_prompt %}{{- '<|assistant|>\\n' }}{%- endif %}"
 )

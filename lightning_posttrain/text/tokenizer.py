@@ -34,6 +34,8 @@ class TokenizerSpec:
 
     source: str | None = None
     """Local folder or hub id of an existing tokenizer."""
+    revision: str | None = None
+    """Git revision of a hub tokenizer; that of the model's own is ``load.revision``."""
     kind: Literal["bpe", "byte"] | None = None
     """``bpe`` trains a byte-level BPE on ``corpus``; ``byte`` has one token per byte and needs no training."""
     corpus: list[str] = field(default_factory=list)
@@ -50,15 +52,20 @@ class TokenizerSpec:
     """Trained tokenizers are kept here under a hash of their corpus and settings."""
 
 
-def load_tokenizer(source: str | Path, pad_token: str | None = None) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    source: str | Path, pad_token: str | None = None, revision: str | None = None
+) -> PreTrainedTokenizerBase:
     """The tokenizer in a local folder or on the hub. Code that comes with it is never run.
 
     Raises:
         UserError: there is none, it cannot be read, or ``pad_token`` is not in its vocabulary.
     """
     local = Path(source).exists()
+    options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": local}
+    if revision is not None:
+        options["revision"] = revision
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False, local_files_only=local)
+        tokenizer = AutoTokenizer.from_pretrained(str(source), **options)
     except Exception as error:  # the hub client, the file system and the parsers each raise their own kinds
         what = "the folder" if local else "the hub (there is no such local folder)"
         raise UserError(
@@ -168,7 +175,9 @@ def build_tokenizer(spec: TokenizerSpec) -> PreTrainedTokenizerBase:
     if spec.whole and spec.kind != "bpe":
         raise UserError(f"tokenizer: whole {spec.whole} needs `kind: bpe`; other tokenizers have the tokens they have")
     if spec.source is not None:
-        return load_tokenizer(spec.source, spec.pad_token)
+        return load_tokenizer(spec.source, spec.pad_token, spec.revision)
+    if spec.revision is not None:
+        raise UserError(f"tokenizer: revision {spec.revision!r} needs a `source` on the hub")
     if spec.pad_token is not None:
         raise UserError(f"tokenizer: pad_token {spec.pad_token!r} needs a `source`; a new tokenizer pads with {PAD}.")
     if spec.kind == "byte":
@@ -263,6 +272,12 @@ def stop_ids(
     if not found:
         raise UserError("no token ends an answer: the tokenizer has no eos token. Name one in the extra stop tokens.")
     return frozenset(found)
+
+
+def vocabulary(tokenizer: PreTrainedTokenizerBase, added: bool = True) -> int:
+    """How many embeddings the tokens need, with those that were ``added`` to the trained vocabulary or without."""
+    trained = int(tokenizer.vocab_size)
+    return max(trained, len(tokenizer), *(i + 1 for i in tokenizer.added_tokens_decoder)) if added else trained
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -18,11 +18,10 @@ import numpy as np
 import pyarrow as pa
 
 from ..types import Example, UserError
+from .rows import RenderedRows, Row, Rows, named
 
-Row = dict[str, Any]
 MakeExample = Callable[[Row, str], Example]
-Rows = tuple[tuple[Row, str], ...]
-Converted = tuple[pa.RecordBatch, list[UserError]]
+Converted = tuple[pa.RecordBatch, list[UserError], Counter[str]]
 
 Item = TypeVar("Item")
 State = TypeVar("State")
@@ -46,7 +45,7 @@ SCHEMA = pa.schema(
 def converted_chunks(
     rows: Iterable[tuple[Row, str]], make_example: MakeExample, num_workers: int
 ) -> Iterator[Converted]:
-    """Per chunk of rows: the examples as a record batch, and the errors of the rows that gave none."""
+    """Per chunk of rows: the examples as a record batch, the errors of rows that gave none, and notes on the others."""
     return in_order(_convert, make_example, chunks_of(rows, CHUNK), num_workers)
 
 
@@ -114,18 +113,25 @@ def _work_in_worker(chunk: Any) -> Any:
 def _convert(make_example: MakeExample, chunk: Rows) -> Converted:
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
     errors: list[UserError] = []
-    for row, origin in chunk:
-        try:
-            example = make_example(row, origin)
-        except UserError as error:
-            errors.append(error)
+    notes: Counter[str] = Counter()
+    many = make_example.many if isinstance(make_example, RenderedRows) else None
+    for example, (_, origin) in zip(many(chunk) if many else _each(make_example, chunk), chunk, strict=True):
+        if isinstance(example, UserError):
+            errors.append(example)
             continue
-        except Exception as error:
-            error.add_note(f"while tokenising {origin}")
-            raise
         columns["tokens"].append(np.concatenate([s.ids for s in example]))
         columns["supervised"].append(np.packbits(np.concatenate([s.supervised for s in example])).tobytes())
         columns["lengths"].append([len(s.ids) for s in example])
         columns["ids"].append([s.id for s in example])
         columns["origin"].append(origin)
-    return pa.RecordBatch.from_pydict(columns, schema=SCHEMA), errors
+        notes.update({note for s in example for note in s.notes})
+    return pa.RecordBatch.from_pydict(columns, schema=SCHEMA), errors, notes
+
+
+def _each(make_example: MakeExample, chunk: Rows) -> Iterator[Example | UserError]:
+    for row, origin in chunk:
+        with named(origin):
+            try:
+                yield make_example(row, origin)
+            except UserError as error:
+                yield error

@@ -18,7 +18,7 @@ from .settings import Objective
 OUT_OF_MEMORY = re.compile(
     r"OutOfMemoryError|CUDA out of memory|MemoryError|can't allocate memory|not enough memory|Cannot allocate memory"
 )
-NOT_FINITE = re.compile(r"^error: step \d+ .*the weights were not updated")
+NOT_FINITE = re.compile(r"^error: step \d+ .*the weights were (not updated|spoilt)")
 COMMAND = "$ lightning-posttrain"
 """What the log has before every attempt."""
 LONGEST = 300

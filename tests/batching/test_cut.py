@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_posttrain.batching.cut import cut_step, distinct_tokens
-from lightning_posttrain.batching.tree import collate
+from lightning_posttrain.batching.cut import cut_step
+from lightning_posttrain.batching.tree import collate, distinct_tokens
 from lightning_posttrain.types import Sequence, UserError
 
 
@@ -25,10 +25,30 @@ def test_every_example_once_within_the_budget_and_evenly(lists, budget, world, m
     assert len(ranks) == world
     assert len({len(micros) for micros in ranks}) == 1
     groups = [group for micros in ranks for group in micros]
-    assert all(groups)
+    assert sum(not group for group in groups) < world
     assert sorted(e[0].id for group in groups for e in group) == sorted(e[0].id for e in examples)
-    if len(groups) < len(examples) // world * world:  # with one example per group there is nothing left to cut
-        assert all(collate(group, min_shared).layout.num_tokens <= budget for group in groups)
+    for group in filter(None, groups):
+        assert collate(group, min_shared).layout.num_tokens == distinct_tokens([e[0] for e in group], min_shared)
+        assert collate(group, min_shared).layout.num_tokens <= budget
+
+
+@pytest.mark.parametrize(("count", "tokens", "world"), [(3, 8000, 2), (9, 5000, 8), (15, 5000, 8), (5, 5000, 4)])
+def test_a_limit_holds_where_examples_do_not_divide_by_ranks(count: int, tokens: int, world: int) -> None:
+    rng = np.random.default_rng(0)
+    examples = [example(rng.integers(0, 9999, tokens), str(i)) for i in range(count)]
+    ranks = cut_step(examples, 8192, world, 32)
+    assert {len(micros) for micros in ranks} == {-(-count // world)}
+    assert all(distinct_tokens([e[0] for e in group], 32) <= 8192 for micros in ranks for group in micros if group)
+    assert sum(len(group) for micros in ranks for group in micros) == count
+    assert all(micros[0] for micros in ranks)  # nobody is idle for a whole step
+
+
+def test_prefixes_nested_too_closely_do_not_exceed_the_limit() -> None:
+    shared = list(range(100, 300))  # every prompt adds ten tokens to it: too few for a node of their own
+    examples = [example([*shared, *[p] * 10, p, 40 + c, 50 + c], f"{p}/{c}") for p in range(16) for c in range(8)]
+    groups = cut_step(examples, 900, 1, 16)[0]
+    assert len(groups) > 1
+    assert all(collate(group, 16).layout.num_tokens <= 900 for group in groups)
 
 
 def test_rows_with_a_common_prefix_meet():

@@ -6,8 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_posttrain.batching.cut import distinct_tokens
-from lightning_posttrain.batching.tree import collate
+from lightning_posttrain.batching.tree import collate, collate_idle, distinct_tokens
 from lightning_posttrain.types import MicroBatch, Sequence, UserError
 
 SHORT = st.lists(st.integers(0, 2), min_size=2, max_size=12)  # three tokens: prefixes meet often
@@ -69,12 +68,22 @@ def test_every_supervised_token_is_counted_for_its_sequence(lists, min_shared):
 
 
 @given(st.lists(SHORT, min_size=1, max_size=9), st.integers(1, 6))
-def test_the_cost_estimate_bounds_the_tokens(lists, min_shared):
+def test_the_cost_is_the_tokens_laid_out(lists, min_shared):
     sequences = [sequence(ids) for ids in lists]
     real = collate([(s,) for s in sequences], min_shared).layout.num_tokens
     assert real <= sum(len(ids) - 1 for ids in lists)
-    if min_shared == 1:
-        assert real == distinct_tokens(sequences, 1)
+    assert real == distinct_tokens(sequences, min_shared)
+
+
+def test_an_idle_micro_batch_is_as_small_as_its_like_can_be():
+    columns = {"advantage": np.array([3.0, 4.0], np.float32)}
+    pair = tuple(Sequence(np.arange(9, dtype=np.int32), np.arange(9) > 6, name, "f:1", columns) for name in "ab")
+    micro = collate_idle(pair)
+    assert micro.idle
+    assert not collate([pair]).idle
+    assert (micro.examples, micro.num_sequences, micro.layout.num_tokens) == (1, 2, 2)
+    assert micro.columns["advantage"].tolist() == [3.0, 3.0]
+    assert micro.to("cpu").idle
 
 
 def test_positions_continue_the_parents():

@@ -11,6 +11,7 @@ import pytest
 
 from lightning_posttrain.callbacks.run_lock import RunLock
 from lightning_posttrain.types import UserError
+from tests.conftest import HANGS
 
 
 def test_a_second_run_is_refused_by_name(tmp_path: Path) -> None:
@@ -59,10 +60,10 @@ def test_a_killed_holder_frees_it_even_when_its_worker_lives_on(tmp_path: Path) 
         RunLock(tmp_path).acquire()
         worker = os.fork()
         if worker == 0:
-            time.sleep(60)
+            time.sleep(HANGS)
             os._exit(0)
         os.write(told, str(worker).encode())
-        time.sleep(60)
+        time.sleep(HANGS)
         os._exit(0)
     worker = int(os.read(ready, 20))
     with pytest.raises(UserError, match=str(holder)):

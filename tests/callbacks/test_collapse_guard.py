@@ -38,6 +38,22 @@ def test_noise_and_slow_starts_do_not() -> None:
     assert not follow(CollapseGuard(min_steps=20), [1.0] * 3 + [0.1] * 60).should_stop
 
 
+def test_negative_rewards_are_judged_by_their_fall() -> None:
+    assert not follow(CollapseGuard(), [-2.0] * 60).should_stop
+    assert not follow(CollapseGuard(min_steps=3), [-4.0, -3.5, -3.0, -2.5, -2.0, -1.5, -1.0] + [-1.0] * 40).should_stop
+    rises_then_falls = follow(CollapseGuard(min_steps=3, smoothing=0.0), [-4.0, -4.0, -4.0, -1.0, -2.9, -3.1])
+    assert rises_then_falls.should_stop
+    assert rises_then_falls.global_step == 6  # below -1 - 0.5 * 4
+    across_zero = follow(CollapseGuard(min_steps=1, smoothing=0.0), [-1.0, 0.2, -0.2, -0.4])
+    assert across_zero.should_stop
+    assert across_zero.global_step == 4  # below 0.2 - 0.5 * 1
+
+
+def test_nothing_is_judged_or_remembered_before_min_steps() -> None:
+    assert not follow(CollapseGuard(min_steps=20), [-2.0]).should_stop
+    assert not follow(CollapseGuard(min_steps=4, smoothing=0.0), [1.0, 1.0, 1.0, 0.1, 0.1]).should_stop
+
+
 def test_warn_goes_on_and_says_so_once(capsys: pytest.CaptureFixture[str]) -> None:
     trainer = follow(CollapseGuard(min_steps=5, action="warn"), [0.6] * 20 + [0.0] * 40)
     assert not trainer.should_stop

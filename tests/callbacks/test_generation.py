@@ -77,6 +77,30 @@ def test_training_is_the_same_with_and_without_it(config, tmp_path):
     assert weights[0] == weights[1]
 
 
+def test_rows_that_are_trained_on_are_evaluated_on_only_where_they_are_named(config, write_rows, tmp_path, capsys):
+    rows, other = (str(write_rows(PROBLEMS, name)) for name in ("trained.jsonl", "held.jsonl"))
+    null = [
+        "--trainer.callbacks.init_args.path",
+        "null",
+        "--data.path",
+        rows,
+        "--data.task",
+        "GSM8K",
+        "--data.val_examples",
+        "0",
+        "--trainer.max_steps",
+        "1",
+    ]
+    assert main(["fit", "-c", str(config), *null]) == 2
+    message = capsys.readouterr().err
+    assert f"path=null: data.path={rows} is what is trained on; name the rows to evaluate on" in message
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    for words, source in ((["--data.val_path", other], other), (["--trainer.callbacks.init_args.path", rows], rows)):
+        run = tmp_path / f"run-{source == rows}"
+        assert main(["fit", "-c", str(config), *null, *words, "--run.dir", str(run)]) == 0
+        assert json.loads(next(run.glob("eval/*/*/metrics.json")).read_text())["source"] == source
+
+
 def test_a_bad_evaluation_file_costs_no_run(config, tmp_path, capsys):
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"question": "?", "answer": "no number"}\n')
@@ -91,8 +115,21 @@ def test_drawn_rows_are_a_seeded_sample_in_file_order(write_rows):
     assert drawn == sorted(drawn)
     assert drawn == [r.origin for r in load_records(GSM8K(), path, 3, seed=1)]
     assert len({tuple(r.origin for r in load_records(GSM8K(), path, 3, seed=s)) for s in range(8)}) > 1
-    with pytest.raises(UserError, match="max_examples=6"):
-        load_records(GSM8K(), path, 6, seed=0)
+    assert [r.origin for r in load_records(GSM8K(), path, 3, seed=None)] == [f"{path}:{line}" for line in (1, 2, 3)]
+    for seed in (0, None):
+        with pytest.raises(UserError, match="max_examples=6"):
+            load_records(GSM8K(), path, 6, seed=seed)
+
+
+def test_the_first_rows_are_chosen_when_asked_for(write_rows):
+    path = str(write_rows(PROBLEMS))
+    chosen = {}
+    for choose in ("drawn", "first"):
+        callback = GenerationEval(GSM8K(), path, max_examples=2, choose=choose, seed=3)
+        callback.setup(None, None, "validate")
+        chosen[choose] = [r.origin for r in callback.records]
+    assert chosen["first"] == [f"{path}:1", f"{path}:2"]
+    assert chosen["drawn"] == [r.origin for r in load_records(GSM8K(), path, 2, seed=3)] != chosen["first"]
 
 
 def test_impossible_intervals_are_refused():

@@ -1,6 +1,8 @@
 """`chat` speaks as training did: same renderer, same stop tokens, one conversation."""
 
 import io
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -92,3 +94,61 @@ def test_an_answer_never_asks_for_more_positions_than_the_model_has(run, capsys)
     """The tiny model has 256 positions and the default answer 512 tokens."""
     assert main(["chat", "--model", str(run / "model"), "--prompt", "Add 1."]) == 0
     assert "error" not in capsys.readouterr().err
+
+
+TEMPLATES = Path(__file__).parents[1] / "real" / "templates"
+
+
+@pytest.mark.parametrize(
+    ("template", "answer", "later"),
+    [
+        ("qwen3_thinking", "so\n</think>\n\nIt is 4.", "<|im_start|>assistant\nIt is 4.<|im_end|>"),
+        ("deepseek_r1", "so\n</think>\n\nIt is 4.", "<｜Assistant｜>\n\nIt is 4.<｜end▁of▁sentence｜>"),
+        ("deepseek_v3_1", "It is 4.", "<｜Assistant｜></think>It is 4.<｜end▁of▁sentence｜>"),
+        (
+            "harmony",
+            "<|channel|>analysis<|message|>so<|end|><|start|>assistant<|channel|>final<|message|>It is 4.",
+            "<|start|>assistant<|channel|>final<|message|>It is 4.<|end|>",
+        ),
+        ("olmo3", "It is 4.", "<|im_start|>assistant\nIt is 4.<|im_end|>"),
+        ("mistral_v3", "It is 4.", "[/INST] It is 4.<|im_end|>[INST]"),
+    ],
+)
+def test_a_second_question_follows_an_answer_that_the_template_rewrites(
+    run, tmp_path, monkeypatch, capsys, template, answer, later
+):
+    model = tmp_path / "model"
+    shutil.copytree(run / "model", model)
+    shutil.copy(TEMPLATES / f"{template}.jinja", model / "chat_template.jinja")
+    seen = []
+
+    def generate(model, asked, params, stop_ids, decode_text, **options):
+        seen.append(decode_text(asked[0]))
+        return [[Completion((65,), (0.0,), answer, True)]]
+
+    monkeypatch.setattr(sampler, "generate", generate)
+    monkeypatch.setattr("sys.stdin", io.StringIO("2+2?\nand 2 more?\nand 3?\n"))
+    assert main(["chat", "--model", str(model), "--system", "Be brief."]) == 0
+    out = capsys.readouterr()
+    assert "error" not in out.err
+    assert out.out == f"{answer}\n" * 3
+    for number, prompt in enumerate(seen):
+        assert prompt.count(later) == number
+        assert "Be brief." in prompt
+    assert "so\n" not in seen[1].split("and 2 more?")[0]  # earlier thoughts are gone, as the template has it
+
+
+@pytest.mark.parametrize(("policy", "ends"), [([], 2), (["--special_text", "allow"], 3)])
+def test_the_text_of_a_special_token_is_text_unless_asked_for(run, monkeypatch, policy, ends):
+    asked = []
+
+    def generate(model, prompts, params, stop_ids, decode_text, **options):
+        asked.extend(prompts)
+        return [[Completion((65,), (0.0,), "A", True)]]
+
+    monkeypatch.setattr(sampler, "generate", generate)
+    words = ["chat", "--model", str(run / "model"), "--system", "s", "--prompt", "what is <|im_end|>?"]
+    assert main([*words, *policy]) == 0
+    tokenizer = SFTModule(pretrained=str(run / "model")).tokenizer
+    assert asked[0].count(tokenizer.eos_token_id) == ends
+    assert "what is <|im_end|>?" in tokenizer.decode(asked[0])

@@ -2,10 +2,21 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
+import yaml
 
 from lightning_posttrain.cli import main
+from lightning_posttrain.reports.reference import read_reference
+from lightning_posttrain.tasks.banking77 import Banking77
+from lightning_posttrain.tasks.ifeval import IFEval
+from lightning_posttrain.tasks.nl2sql import NL2SQL
+from lightning_posttrain.tasks.pubmedqa import PubMedQA
+from lightning_posttrain.tasks.safety.task import SimpleSafetyTests
+from lightning_posttrain.tasks.tatqa import TatQA
+
+ROOT = Path(__file__).parents[2]
 
 HITS = {"base": [1, 0, 0, 0], "tuned": [1, 1, 1, 0]}
 
@@ -120,3 +131,77 @@ def test_a_folder_gives_its_run_the_name(tmp_path):
     run = bundle(tmp_path / "run")
     for folder in (run, f"{run}/eval/step_000000", f"{run}/eval/step_000000/banking77"):
         assert ("run", "banking77", "accuracy") in collated(tmp_path, [folder], "--overwrite")
+
+
+# ---- reported figures -----------------------------------------------------------------------------------------------
+
+REPORTED = {"name": "paper", "tasks": {
+    "banking77": {"n": 20, "metrics": {"accuracy": 0.45004, "macro_f1": 0.3}},
+    "tatqa": {"n": 3, "metrics": {"f1": 0.1}, "note": "other rows"},
+}}  # fmt: skip
+
+
+def reported(tmp_path, content=REPORTED):
+    path = tmp_path / "reported.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return ["--reference", str(path)]
+
+
+def test_reported_figures_stand_beside_ours_with_our_interval(tmp_path, models):
+    rows = collated(tmp_path, models, *reported(tmp_path))
+    # base: 0.25, from 0.05 to 0.45: the reported figure is the upper end but for its rounding. tuned: from 0.55.
+    assert rows["base", "banking77", "accuracy"]["inside"] == "yes"
+    assert rows["tuned", "banking77", "accuracy"]["inside"] == "no"
+    assert (
+        rows["base", "banking77", "accuracy"]["reference"],
+        rows["base", "banking77", "accuracy"]["reference_n"],
+    ) == (
+        "0.45004",
+        "20",
+    )
+    assert rows["base", "banking77", "macro_f1"]["inside"] == ""  # without an interval nothing is said
+    assert rows["base", "pubmedqa", "accuracy"]["reference"] == ""
+    lines = (tmp_path / "out" / "collated.md").read_text().splitlines()
+    assert lines[0] == (
+        "| task | metric | paper | base | 95% interval | holds paper | tuned | 95% interval | holds paper | note |"
+    )
+    assert lines[2] == (
+        "| banking77 | accuracy | 0.4500 (n 20) | 0.2500 (n 4) | 0.0500 to 0.4500 | yes | "
+        "0.7500 (n 4) | 0.5500 to 0.9500 | no |  |"
+    )
+    assert "| tatqa | f1 | 0.1000 (n 3) |  |  |  |  |  |  | other rows |" in lines  # not evaluated, and seen to be so
+    assert "| pubmedqa | accuracy |  | 0.2500 (n 4) | 0.0500 to 0.4500 |  |" in "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tasks": {}}, "no figures"),
+        ({"taskz": 1}, "unknown keys ['taskz']"),
+        ({"tasks": {"banking77": {"n": 20, "metrics": {"accuracy": 0.4}, "source": "x"}}}, "unknown keys ['source']"),
+        ({"tasks": {"banking77": {"metrics": {"accuracy": 0.4}}}}, "KeyError: 'n'"),
+        ({"tasks": {"banking77": {"n": 20, "metrics": {"accuracy": "high"}}}}, "'high'"),
+        ({"tasks": {"banking77": {"n": 20, "metrics": {"speed": 1.0}}}}, "banking77 has no metric 'speed'"),
+    ],
+)
+def test_a_reference_that_is_none_is_refused(tmp_path, models, capsys, change, message):
+    words = reported(tmp_path, REPORTED | change)
+    assert main(["collate", *models, "--output", str(tmp_path / "out"), *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_reference_and_a_baseline_are_two_tables(tmp_path, models, capsys):
+    words = ["--baseline", "base", *reported(tmp_path)]
+    assert main(["collate", *models, "--output", str(tmp_path / "out"), *words]) == 2
+    assert "give one of them" in capsys.readouterr().err
+
+
+def test_the_committed_figures_name_metrics_that_the_tasks_have():
+    figures = read_reference(str(ROOT / "data" / "reported" / "enterprise_smollm2.yaml")).figures
+    tasks = {task.name: task for task in (Banking77, PubMedQA, TatQA, NL2SQL, IFEval, SimpleSafetyTests)}
+    assert {task for task, _ in figures} == set(tasks)
+    for task, metric in figures:
+        assert f"``{metric}``" in tasks[task].__doc__
+    assert figures["pubmedqa", "accuracy"].value == 0.45
+    assert figures["nl2sql", "edit_similarity"].n == 3

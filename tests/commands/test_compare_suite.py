@@ -60,6 +60,38 @@ def test_basic_skills_in_coding_count_as_code():
     assert sum(group == "basic_skills" for group in groups.values()) == 5
     assert task_group("mmlu_stem_val_rc_5shot") == task_group("mmlu_other_test_rc_5shot") == "mmlu"
     assert task_group("held_out_wiki", ["heldout"]) == "heldout"
+    assert task_group("drop", ["files"]) == "files"  # a file of one's own
+
+
+@pytest.mark.parametrize(
+    ("group", "names"),
+    [
+        (
+            "code",
+            "basic_skills_coding basic_skills_coding:rc codex codex_humaneval humaneval mbpp mt_mbpp_python",
+        ),
+        ("math", "gsm8k minerva_math minerva_math_algebra minerva_math_algebra_0shot"),
+        ("core_qa", "arc_easy arc_challenge:rc::olmes hellaswag piqa socialiqa csqa winogrande"),
+        ("basic_skills", "basic_skills basic_skills_arithmetic basic_skills_pattern_rc"),
+        ("mmlu", "mmlu mmlu_stem mmlu_other_test mmlu_social_sciences_val"),
+        ("gen_qa", "drop squad lambada coqa jeopardy naturalqs"),
+        ("science", "medqa medmcqa lab_bench_dbqa sciriff_yesno"),
+        ("held", "held_out_wiki"),
+        ("python", "python"),
+    ],
+)
+def test_published_short_names_are_in_the_suites_groups(group, names):
+    assert {task_group(name) for name in names.split()} == {group}
+
+
+def test_a_table_of_published_names_is_grouped_as_the_suite_is(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("task,base,tuned\nbasic_skills_coding,1,0.5\nhumaneval,1,0.5\nbasic_skills_pattern,1,2\n")
+    assert suite_of_csv(str(path)).groups == {
+        "basic_skills_coding": "code",
+        "humaneval": "code",
+        "basic_skills_pattern": "basic_skills",
+    }
 
 
 def test_noise_is_the_pooled_scatter_of_the_seeds(tmp_path):

@@ -50,7 +50,7 @@ def launches(monkeypatch):
 def write_grid(tmp_path: Path) -> Path:
     """An experiment of two methods and two sizes from one prepared model; its runs are in ``tmp_path / "out"``."""
     config = str(write_config(tmp_path))
-    prepared = f"--model.pretrained={tmp_path}/prep/model"
+    prepared = [f"--model.pretrained={tmp_path}/prep/model", "--model.tokenizer.kind=null"]
     spec = {
         "output_dir": str(tmp_path / "out"),
         "sizes": [4, 8],
@@ -58,11 +58,11 @@ def write_grid(tmp_path: Path) -> Path:
         "metrics": ["accuracy", "completion_tokens"],
         "before": [{"config": [config], "dir": str(tmp_path / "prep")}],
         "methods": {
-            "slow": {"config": [config], "size_key": "data.max_examples", "options": [prepared]},
+            "slow": {"config": [config], "size_key": "data.max_examples", "options": prepared},
             "fast": {
                 "config": [config],
                 "size_key": "data.max_examples",
-                "options": [prepared, "--model.optimizer.lr=0.1"],
+                "options": [*prepared, "--model.optimizer.lr=0.1"],
             },
         },
     }
@@ -258,7 +258,7 @@ def test_a_process_has_a_log_and_is_told_to_stop(tmp_path):
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=stop_once_saved, daemon=True).start()
-    endless = ["--trainer.max_steps=1000000", "--trainer.max_time=00:00:02:00", "--trainer.callbacks=null"]
+    endless = ["--trainer.max_steps=1000000", "--trainer.callbacks=null"]
     before = signal.getsignal(signal.SIGTERM)
     assert launch(["fit", "-c", str(config), *endless], tmp_path / "log.txt") == (143, signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before

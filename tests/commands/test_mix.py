@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from lightning_posttrain.mixing.tree import flatten_mix
 from lightning_posttrain.records.files import read_json
 from lightning_posttrain.types import UserError
 from tests.commands.conftest import write_config
+from tests.conftest import HANGS
 
 SIZES = {"code": 300, "wiki": 500, "web:law": 120, "web:art": 80}
 HERE = Path(__file__).parent
@@ -56,8 +58,8 @@ def swarm(tmp_path):
     return make
 
 
-def program(tmp_path, seconds=0.1):
-    return [sys.executable, str(HERE / "mix_program.py"), str(seconds), str(tmp_path / "record.jsonl")]
+def program(tmp_path):
+    return [sys.executable, str(HERE / "mix_program.py"), str(tmp_path / "record.jsonl")]
 
 
 def record(tmp_path):
@@ -242,7 +244,8 @@ def test_a_claim_is_held_by_one_and_passes_to_a_child(tmp_path):
     assert first.acquire()
     assert second.taken()
     assert not second.acquire()
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], pass_fds=[first.descriptor])
+    waits = [sys.executable, "-c", "input()"]  # for what never comes
+    child = subprocess.Popen(waits, stdin=subprocess.PIPE, pass_fds=[first.descriptor])
     first.release()
     assert second.taken()
     child.kill()
@@ -259,8 +262,8 @@ def test_a_note_of_a_killed_attempt_is_an_interruption(swarm):
     assert state_of(Variant("other", 1, folder))["state"] == "waiting"
 
 
-def wait_for(condition, seconds=60.0):
-    end = time.monotonic() + seconds
+def wait_for(condition):
+    end = time.monotonic() + HANGS
     while not condition():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.05)
@@ -282,30 +285,39 @@ def processes(word, folder):
 @pytest.mark.e2e
 def test_killed_anywhere_only_what_is_missing_is_run(swarm, tmp_path):
     folder, base = swarm(4)
+    held = {run: tmp_path / f"HOLD_{run}" for run in ("proxy-g-0002", "proxy-g-0003")}
+    for hold in held.values():
+        hold.touch()
     words = [
         sys.executable,
         "-m",
         "tests.commands.mix_launcher",
         str(folder),
         str(base),
-        "1.5",
         str(tmp_path / "record.jsonl"),
     ]
-    root = HERE.parents[1]
-    launcher = subprocess.Popen(words, cwd=root, stdout=subprocess.DEVNULL)
-    wait_for(lambda: sum(entry["what"] == "end" for entry in record(tmp_path)) >= 1)
-    wait_for(lambda: states(folder).count("running") >= 1)
+    launcher = subprocess.Popen(words, cwd=HERE.parents[1], stdout=subprocess.DEVNULL)
+    wait_for(lambda: all((folder / "runs" / run / "steps").is_file() for run in held))
     launcher.kill()  # the jobs outlive it
     launcher.wait()
-    for pid in [*processes(b"submitit", folder), *processes(b"mix_program", folder)[:1]]:
-        os.kill(pid, signal.SIGKILL)  # a run that is left goes on by itself and keeps its claim
+    victim, other = (next(e for e in record(tmp_path) if e["run"] == run) for run in held)
+    for pid in [*processes(b"submitit", folder), victim["pid"]]:
+        os.kill(pid, signal.SIGKILL)  # the run that is left goes on by itself and keeps its claim
     done = {entry["run"] for entry in record(tmp_path) if entry["what"] == "end"}
-    assert done
-    assert launch_swarm(folder, LaunchSpec([str(base)], at_a_time=2), program(tmp_path, seconds=0.5)) == 0
+    assert done == {"proxy-g-0000", "proxy-g-0001"}
+    (claim,) = (variant.claim for variant in read_variants(folder) if variant.name == victim["run"])
+    wait_for(lambda: not Claim(claim).taken())  # a process that was killed is gone a little later
+    held[victim["run"]].unlink()
+    with ThreadPoolExecutor() as pool:
+        launching = pool.submit(launch_swarm, folder, LaunchSpec([str(base)], at_a_time=2), program(tmp_path))
+        wait_for(lambda: sum(e["run"] == victim["run"] and e["what"] == "start" for e in record(tmp_path)) == 2)
+        held[other["run"]].unlink()
+        assert launching.result(HANGS) == 0
     assert states(folder) == ["finished"] * 4
     entries = record(tmp_path)
     assert sorted(entry["run"] for entry in entries if entry["what"] == "end") == [f"proxy-g-000{i}" for i in range(4)]
-    assert all(sum(e["run"] == run and e["what"] == "start" for e in entries) == 1 for run in done)
+    begun = Counter(entry["run"] for entry in entries if entry["what"] == "start")
+    assert begun == {**dict.fromkeys(done, 1), other["run"]: 1, victim["run"]: 2}
 
 
 @pytest.mark.e2e
@@ -313,13 +325,17 @@ def test_cancel_stops_runs_which_then_go_on(swarm, tmp_path):
     folder, base = swarm(2)
     spec = LaunchSpec([str(base)], at_a_time=2)
     with ThreadPoolExecutor() as pool:
-        launching = pool.submit(launch_swarm, folder, spec, program(tmp_path, seconds=5))
+        for i in range(2):
+            (tmp_path / f"HOLD_proxy-g-000{i}").touch()
+        launching = pool.submit(launch_swarm, folder, spec, program(tmp_path))
         wait_for(lambda: states(folder).count("running") == 2 and len(record(tmp_path)) == 2)
         assert main(["mix", "cancel", str(folder)]) == 0
-        assert launching.result(60) == 1
+        assert launching.result(HANGS) == 1
     assert states(folder) == ["stopped", "stopped"]
     reached = {entry["run"]: entry["step"] for entry in record(tmp_path) if entry["what"] == "stop"}
     assert len(reached) == 2
+    for hold in tmp_path.glob("HOLD_*"):
+        hold.unlink()
     assert launch_swarm(folder, LaunchSpec([str(base)], cluster="debug"), program(tmp_path)) == 0
     for entry in record(tmp_path)[4:]:
         assert entry["what"] == "end" or entry["step"] == reached[entry["run"]]
@@ -327,7 +343,7 @@ def test_cancel_stops_runs_which_then_go_on(swarm, tmp_path):
 
 def test_the_chain_recovers_the_best_domain(swarm, tmp_path, capsys):
     folder, base = swarm(12)
-    assert launch_swarm(folder, LaunchSpec([str(base)], cluster="debug"), program(tmp_path, seconds=0.0)) == 0
+    assert launch_swarm(folder, LaunchSpec([str(base)], cluster="debug"), program(tmp_path)) == 0
     out = tmp_path / "tables"
     assert main(["mix", "export", str(folder), "--output-dir", str(out)]) == 0
     assert "12 runs, 4 domains and 2 tasks" in capsys.readouterr().out

@@ -210,14 +210,14 @@ def test_nl2sql_from_text2sql_data(tmp_path):
     town = train["towns-0-0"]
     assert town["question"] == "0: in texas, not iowa"
     assert town["sql"][0] == 'SELECT name FROM city WHERE state = "texas" ;'  # the first that names only what is there
-    assert train["books-0-0"]["sql"][0] == "SELECT title0 FROM nowhere"
+    assert "nowhere" not in train["books-0-0"]["sql"][0]
     assert town["schema"] == {"city": [["name", "TEXT"], ["state", "TEXT"]]}
     assert train["books-0-0"]["schema"] == {"CITY": [["NAME", "varchar(9)"], ["STATE", "int(11)"]]}
     assert town["database"] == "databases/towns.sqlite"
     assert "database" not in train["books-0-0"]
     assert rows_of(folder, "val")[0]["question"].endswith("in ohio, not iowa")  # an empty value is the example
     record = TASKS["nl2sql"]().record(town, f"{folder}/train.jsonl:1")
-    assert record.meta["problem"].tables[0].rows == (("austin", "texas"),)
+    assert record.meta["problem"].database == folder / "databases" / "towns.sqlite"
 
 
 @pytest.mark.parametrize("split", ["stratified", "query"])
@@ -259,6 +259,20 @@ def test_the_originals_splits_are_in_file_order(tmp_path):
     assert run("tatqa", "--source", tatqa(tmp_path / "t"), "--output_dir", tmp_path, "--split", "seed") == 0
     # of five answers of a document one is 0, and in the first one two are
     assert counts(tmp_path / "tatqa") == {"train": 139, "val": 100, "test": 239}
+
+
+@pytest.mark.parametrize(
+    ("split", "file", "rows"), [("seed", "dev", 239), ("seed_v1", "dev", 239), ("official", "test_gold", 300)]
+)
+def test_the_test_part_of_tatqa_needs_its_own_file_alone(tmp_path, split, file, rows):
+    source = tatqa(tmp_path / "t", (file,))
+    words = ["--source", source, "--output_dir", tmp_path, "--split", split]
+    assert run("tatqa", *words) == 2
+    assert run("tatqa", *words, "--test_only", "true") == 0
+    assert counts(tmp_path / "tatqa") == {"test": rows}
+    tatqa(source, ("train", "dev", "test_gold"))
+    assert run("tatqa", "--source", source, "--output_dir", tmp_path / "whole", "--split", split) == 0
+    assert rows_of(tmp_path / "whole" / "tatqa", "test") == rows_of(tmp_path / "tatqa", "test")
 
 
 def test_all_four(tmp_path, capsys):
@@ -369,6 +383,7 @@ def no_test_file(folder):
         ("pubmedqa", lambda folder: pubmedqa(folder, 10), {}, "would be empty"),
         ("tatqa", lambda folder: tatqa(folder, ("dev",)), {"split": "seed"}, r"lacks tatqa_dataset_train\.json"),
         ("tatqa", tatqa, {"split": "official"}, r"lacks tatqa_dataset_test_gold\.json"),
+        ("tatqa", tatqa, {"test_only": True}, "test_only=True: a drawn split needs all rows"),
         ("nl2sql", banking77, {}, r"no NAME-schema\.csv"),
         ("nl2sql", text2sql, {"only": ["atis"]}, "only=atis: .* has books, towns"),
         ("news", banking77, {}, "no enterprise task 'news'; tasks: banking77"),
@@ -399,8 +414,74 @@ def test_rows_that_are_not_as_published_are_named(tmp_path, task, file, change, 
     path = makers[task](tmp_path / "source") / file
     found = json.loads(path.read_text())
     path.write_text(json.dumps({**found, **change} if isinstance(found, dict) else [*found, *change]))
+    only = ["towns"] if task == "text2sql" else None
     with pytest.raises(UserError, match=f"{file}:.*(?:{named})"):
-        prepared(task.replace("text2sql", "nl2sql"), EnterpriseSpec(str(tmp_path / "source")))
+        prepared(task.replace("text2sql", "nl2sql"), EnterpriseSpec(str(tmp_path / "source"), only=only))
+
+
+DESCRIBED = """Table Name, Field Name, Is Primary Key, Is Foreign Key, Type
+CITY, NAME,   varchar(255),  NO,   PRI,  NULL,  -
+CITY, STATE,  decimal(10,2),  YES,  -,    -
+-, -, -, -, -, -, -
+"""
+TRAILING = """Table Name, Field Name, Is Primary Key, Is Foreign Key, Type, Other info
+city, name, y, n, int(11), NOT NULL AUTO_INCREMENT,
+city, state, n, n, "decimal(1,1)", DEFAULT NULL,
+-, -, -, -, -
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (DESCRIBED, {"CITY": [["NAME", "varchar(255)"], ["STATE", "decimal(10,2)"]]}),
+        (TRAILING, {"city": [["name", "int(11)"], ["state", "decimal(1,1)"]]}),
+    ],
+)
+def test_schema_files_whose_lines_are_longer_than_their_first(tmp_path, text, expected):
+    source = text2sql(tmp_path / "source")
+    (source / "books-schema.csv").write_text(text)
+    assert run("nl2sql", "--source", source, "--output_dir", tmp_path, "--only", "books") == 0
+    assert rows_of(tmp_path / "nl2sql", "train")[0]["schema"] == expected
+
+
+@pytest.mark.parametrize("text", ["a, b\n1, 2\n", "Table Name, Field Name, Type\nCITY, NAME\n", "", "CITY"])
+def test_schema_files_that_cannot_be_read_are_named(tmp_path, text):
+    source = text2sql(tmp_path / "source")
+    (source / "books-schema.csv").write_text(text)
+    with pytest.raises(UserError, match=r"books-schema\.csv"):
+        prepared("nl2sql", EnterpriseSpec(str(source), only=["books"]))
+
+
+def test_a_data_set_that_cannot_be_read_is_left_out_and_named(tmp_path, capsys):
+    source = text2sql(tmp_path / "source")
+    (source / "spider-schema.csv").write_text((source / "books-schema.csv").read_text())
+    (source / "books.json").write_text("[")
+    assert run("nl2sql", "--source", source, "--output_dir", tmp_path) == 0
+    folder = tmp_path / "nl2sql"
+    assert {row["db_id"] for row in rows_of(folder, "train")} == {"towns"}
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for said in (manifest["note"], capsys.readouterr().out):
+        assert "books is left out" in said
+        assert "spider is left out" in said
+    with pytest.raises(UserError, match=r"spider\.json"):
+        prepared("nl2sql", EnterpriseSpec(str(source), only=["spider"]))
+    (source / "towns.json").write_text("[")
+    with pytest.raises(UserError, match=r"no data set that can be read; .*towns is left out"):
+        prepared("nl2sql", EnterpriseSpec(str(source)))
+
+
+def test_targets_that_contradict_the_schema_of_their_prompts_are_counted(tmp_path, capsys):
+    source = text2sql(tmp_path / "source")
+    entries = json.loads((source / "towns.json").read_text())
+    for entry in entries[:3]:
+        entry["sql"] = ["SELECT city.ID FROM city"]
+    (source / "towns.json").write_text(json.dumps(entries))
+    assert run("nl2sql", "--source", source, "--output_dir", tmp_path, "--split", "official") == 0
+    stats = json.loads((tmp_path / "nl2sql" / "stats.json").read_text())
+    assert [held["targets_that_do_not_run"] for held in stats.values()] == [{"towns": 3}] * 3
+    assert "towns: 9 of 36 targets do not run on the schema in their prompts" in capsys.readouterr().out
+    assert sum(not row["target_runs"] for row in rows_of(tmp_path / "nl2sql", "train")) == 3
 
 
 def test_one_bad_task_of_all_leaves_nothing_behind(tmp_path, capsys):

@@ -130,6 +130,8 @@ def test_lengths_follow_a_subset(loaded):
 def test_nothing_stays_invisible():
     text = "a\x1b[31m\u202eb\u200bc\td\ne"
     assert visible(text) == "a␛[31m\\u202eb\\u200bc␉d↵\ne"
+    assert visible("a\ufe0f\u00a0\u2800\u3164\u034f b") == "a\\ufe0f\\u00a0\\u2800\\u3164\\u034f b"
+    assert visible("\u0301e\u0301") == "\\u0301e\u0301"  # a mark is seen where it has a letter to sit on
     tokenizer = byte_tokenizer()
     ids = tokenizer("é\x1b")["input_ids"]
     views = TokenReader(tokenizer).views(Sequence(np.array(ids, np.int32), np.zeros(len(ids), bool)))

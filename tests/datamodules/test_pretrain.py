@@ -16,10 +16,11 @@ SIZES = {"wiki": 4000, "code": 2000, "math": 1000}
 
 @pytest.fixture
 def shards(tmp_path):
-    """Shards whose tokens say where they come from."""
+    """Shards whose tokens say where they come from; each ends with the byte tokenizer's end of text."""
     rng = np.random.default_rng(0)
     for at, (name, size) in enumerate(SIZES.items()):
-        np.save(tmp_path / f"{name}.npy", (rng.integers(0, 50, size) + 50 * at).astype(np.uint16))
+        ids = rng.integers(0, 50, size) + 50 * at
+        np.save(tmp_path / f"{name}.npy", np.append(ids, 259).astype(np.uint16))
     return {name: str(tmp_path / f"{name}.npy") for name in SIZES}
 
 

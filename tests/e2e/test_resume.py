@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from lightning_posttrain.callbacks.checkpoint_io import AtomicCheckpointIO, checkpoints_in, damage, find_resume
+from tests.conftest import HANGS
 from tests.tinyrun import STEPS
 
 pytestmark = pytest.mark.e2e
@@ -83,7 +84,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("crashes")
     (folder / "cases.json").write_text(json.dumps(CASES))
     command = [sys.executable, "-m", "tests.e2e.crash_runner", str(folder), str(folder / "cases.json")]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+    subprocess.run(command, cwd=ROOT, check=True, timeout=6 * HANGS)
     return folder
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from lightning_posttrain.callbacks.checkpoint_io import AtomicCheckpointIO
 from lightning_posttrain.rollout.ledger import read_steps
+from tests.conftest import HANGS
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
@@ -51,7 +52,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("grpo")
     (folder / "cases.json").write_text(json.dumps(cases()))
     command = [sys.executable, "-m", "tests.e2e.crash_runner", str(folder), str(folder / "cases.json")]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+    subprocess.run(command, cwd=ROOT, check=True, timeout=6 * HANGS)
     return folder
 
 

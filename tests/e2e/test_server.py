@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from lightning_posttrain.cli import main
-from tests.conftest import ARCHITECTURE
+from tests.conftest import ARCHITECTURE, HANGS
 
 pytest.importorskip("fastapi", reason="the extra `dev` brings what `transformers serve` needs")
 pytest.importorskip("uvicorn", reason="the extra `dev` brings what `transformers serve` needs")
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.e2e
 
 ROWS = 8
 STEPS = 60
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = HANGS
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def url(folder):
 
 def healthy(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1) as reply:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=HANGS) as reply:
             return bool(reply.status == 200)
     except OSError:
         return False

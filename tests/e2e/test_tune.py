@@ -17,6 +17,7 @@ import yaml
 
 from lightning_posttrain.cli import main
 from tests.commands.conftest import write_config
+from tests.conftest import HANGS
 
 pytestmark = pytest.mark.e2e
 TRIALS = 3
@@ -52,7 +53,7 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
 def test_a_study_that_was_killed_is_finished_and_its_best_runs(tmp_path):
     out = tmp_path / "out"
     tune = start(tmp_path)
-    end = time.monotonic() + 240
+    end = time.monotonic() + HANGS
     while not list((out / "trial_2/checkpoints").glob("step-*.ckpt")):
         assert tune.poll() is None, (tmp_path / "tune.txt").read_text()
         assert time.monotonic() < end
@@ -62,7 +63,7 @@ def test_a_study_that_was_killed_is_finished_and_its_best_runs(tmp_path):
     tune.wait()
     for process in run:
         os.kill(process.pid, signal.SIGKILL)
-        process.wait(30)
+        process.wait(HANGS)
     began = [json.loads((out / f"trial_{n}/run.json").read_text())["started"] for n in (0, 1)]
     assert start(tmp_path).wait(240) == 0, (tmp_path / "tune.txt").read_text()
 

@@ -10,12 +10,16 @@ from typing import Any
 
 import pytest
 
+from lightning_posttrain.batching.loader import StepLoader
 from lightning_posttrain.callbacks.checkpoint_io import AtomicCheckpointIO
-from tests.tinyrun import STEPS
+from tests.conftest import HANGS
+from tests.tinyrun import STEPS, Rows
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
 OPTIONS: dict[str, Any] = {"max_epochs": 2, "checkpoints": {"every_n_steps": 100}, "adam_eps": 1e-4}
+THREE = {"per_step": 3, "tokens_per_micro": 44}
+"""Steps of which some have more than two examples that fit with no other: one of two ranks is idle once."""
 SIGTERM = {"kind": "signal_in", "place": "on_train_batch_start", "step": 3, "signal": 15}
 EARLY = {
     f"{place}-{'both' if everywhere else 'one'}": {"kind": "signal_in", "place": place, "step": 0, "signal": 15}
@@ -42,6 +46,9 @@ CASES: dict[str, Any] = {
         "attempts": [{}],
         "options": {**OPTIONS, "dpo": True, "module": {"loss": "aot"}, "world": 2, "fsdp": True},
     },
+    "three-one": {"attempts": [{}], "options": {**OPTIONS, **THREE}},
+    "three-two": {"attempts": [{}], "options": {**OPTIONS, **THREE, "world": 2}},
+    "three-fsdp": {"attempts": [{}], "options": {**OPTIONS, **THREE, "world": 2, "fsdp": True}},
     "fsdp-stopped": {"attempts": [SIGTERM, {}], "options": {**OPTIONS, "world": 2, "fsdp": True}},
     "fsdp-folders": {"attempts": [SIGTERM, {}], "options": {**OPTIONS, "world": 2, "fsdp": "folders"}},
     "stopped": {"attempts": [SIGTERM, {}], "options": {**OPTIONS, "world": 2}},
@@ -56,7 +63,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ddp")
     (folder / "cases.json").write_text(json.dumps(CASES))
     command = [sys.executable, "-m", "tests.e2e.crash_runner", str(folder), str(folder / "cases.json")]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+    subprocess.run(command, cwd=ROOT, check=True, timeout=6 * HANGS)
     return folder
 
 
@@ -69,22 +76,40 @@ def exits(work: Path, name: str) -> list[int]:
     return json.loads((work / "results.json").read_text())[name]["exits"]
 
 
-def weights(folder: Path) -> dict[str, Any]:
-    return AtomicCheckpointIO().load_checkpoint(folder / "checkpoints" / f"step-{2 * STEPS:08d}.ckpt")["state_dict"]
+def steps(name: str) -> int:
+    """Steps of an epoch."""
+    return 6 if name.startswith("three") else STEPS
+
+
+def weights(folder: Path, epoch: int) -> dict[str, Any]:
+    return AtomicCheckpointIO().load_checkpoint(folder / "checkpoints" / f"step-{2 * epoch:08d}.ckpt")["state_dict"]
+
+
+def test_the_case_of_an_idle_rank_has_one() -> None:
+    loader = StepLoader(Rows(), THREE["per_step"], THREE["tokens_per_micro"], rank=1, world_size=2)
+    assert any(micro.idle for step in loader for micro in step.micros)
 
 
 @pytest.mark.parametrize(
     ("name", "single"),
-    [("two", "one"), ("small-micros", "one"), ("dpo-two", "dpo-one"), ("fsdp", "one"), ("fsdp-dpo", "dpo-one")],
+    [
+        ("two", "one"),
+        ("small-micros", "one"),
+        ("dpo-two", "dpo-one"),
+        ("fsdp", "one"),
+        ("fsdp-dpo", "dpo-one"),
+        ("three-two", "three-one"),
+        ("three-fsdp", "three-one"),
+    ],
 )
 def test_two_ranks_equal_one(name: str, single: str, work: Path) -> None:
     stderr = "".join(path.read_text() for path in (work / name).glob("stderr-*"))
     assert exits(work, name) == [0, 0], stderr
-    assert len(values(work / name, "loss")) == 2 * STEPS
+    assert len(values(work / name, "loss")) == 2 * steps(name)
     assert values(work / name, "loss") == pytest.approx(values(work / single, "loss"), rel=1e-6)
     assert values(work / name, "nll") == pytest.approx(values(work / single, "nll"), rel=1e-6)
-    expected = weights(work / single)
-    assert all((w - expected[k]).abs().max() < 1e-5 for k, w in weights(work / name).items())
+    expected = weights(work / single, steps(name))
+    assert all((w - expected[k]).abs().max() < 1e-5 for k, w in weights(work / name, steps(name)).items())
     assert (work / name / "weights").read_text() == (work / name / "weights1").read_text(), "the ranks drifted apart"
 
 

@@ -1,6 +1,7 @@
 """Objectives by name: the loss of a whole step against the papers' formulas as loops, its gradient, and its options."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from lightning_posttrain.losses.objective import NAMED, Objective, Scope
 from lightning_posttrain.losses.ratio import log_ratios
+from lightning_posttrain.types import UserError
 
 LONGEST = 9
 
@@ -221,3 +223,50 @@ def test_clip_counts_are_the_tokens_without_a_gradient(name):
     assert counts["clip_high"].item() == (stopped & (t.advantage > 0)).sum().item()
     assert stopped.any()
     assert not stopped.all()
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("cispo", "cap", 0.5),
+        ("cispo", "cap", float("nan")),
+        ("grpo", "delta", 0.5),
+        ("grpo", "delta", 1.1),
+        ("dapo", "clip_low", -1.0),
+        ("dapo", "clip_low", 0.0),
+        ("dapo", "clip_low", 2.0),
+        ("dapo", "clip_high", 0.0),
+        ("gspo", "clip_high", float("nan")),
+        ("sapo", "tau_positive", 0.0),
+        ("sapo", "tau_negative", float("inf")),
+        ("vespo", "gamma_positive", (0.0, 1.0)),
+        ("vespo", "gamma_negative", (1.0, float("nan"))),
+        ("grpo", "cap", 3.0),
+        ("cispo", "clip_low", 0.1),
+        ("cispo", "delta", 4.0),
+    ],
+)
+def test_a_number_that_cannot_be_meant_is_refused(name: Any, field: str, value: Any) -> None:
+    with pytest.raises(UserError, match=f"objective: {field}="):
+        Objective(name, **{field: value})
+
+
+EDGES: list[tuple[Any, dict[str, Any]]] = [
+    *((name, {}) for name in NAMED),
+    ("cispo", {"cap": 1.0}),
+    ("grpo", {"delta": 1.2}),
+    ("dapo", {"clip_low": 1.0, "clip_high": 1e-4, "delta": 1.0001}),
+    ("sapo", {"tau_positive": 1e-3, "tau_negative": 50.0}),
+    ("vespo", {"gamma_positive": (1e-3, 9.0), "gamma_negative": (9.0, 1e-3)}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), EDGES)
+def test_the_first_update_is_reinforce_whatever_the_numbers(name: Any, options: dict[str, Any]) -> None:
+    sequence = torch.tensor([0, 0, 0, 1, 1])
+    logps = torch.tensor([-0.1, -2.0, -0.5, -3.0, -1.0], requires_grad=True)
+    advantage = torch.tensor([1.5, 1.5, 1.5, -0.5, -0.5])
+    objective = Objective(name, **options)
+    objective.terms(logps, log_ratios(logps, logps.detach()), advantage, scope(sequence)).sum().backward()
+    assert logps.grad is not None
+    assert torch.allclose(logps.grad, -advantage, rtol=1e-4)

@@ -1,10 +1,12 @@
 """What is written is what was trained: plain transformers and PEFT load it and give the same logits."""
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, pipeline
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, pipeline
 
 from lightning_posttrain.callbacks.export import export_module
 from lightning_posttrain.models.export import (
@@ -16,12 +18,13 @@ from lightning_posttrain.models.export import (
     reload,
     save_model,
 )
-from lightning_posttrain.models.load import LoadSpec, LoraSpec
+from lightning_posttrain.models.spec import LoadSpec, LoraSpec
 from lightning_posttrain.modules.sft import SFTModule
 from lightning_posttrain.ops.logprobs import base_model
+from lightning_posttrain.records import files
 from lightning_posttrain.records.files import whole_folder
 from lightning_posttrain.text.spec import ChatSpec
-from lightning_posttrain.text.tokenizer import TokenizerSpec
+from lightning_posttrain.text.tokenizer import TokenizerSpec, byte_tokenizer
 from lightning_posttrain.types import UserError
 
 ARCHITECTURE = {
@@ -169,6 +172,23 @@ def test_a_folder_is_replaced_whole_or_stays(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
+@pytest.mark.parametrize("atomic", [True, False])
+def test_a_folder_that_is_there_stays_there_while_it_is_replaced(atomic, tmp_path, monkeypatch):
+    if not atomic:
+        monkeypatch.setattr(files, "_exchange", lambda *_: False)  # as on systems that cannot
+    folder = tmp_path / "model"
+    with whole_folder(folder) as new:
+        (new / "a").write_text("1")
+    renamed = []
+    real = Path.rename
+    monkeypatch.setattr(Path, "rename", lambda *names: (renamed.append(names), real(*names))[1])
+    with whole_folder(folder) as new:
+        (new / "b").write_text("2")
+    assert [p.name for p in folder.iterdir()] == ["b"]
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    assert len(renamed) == (0 if atomic and sys.platform == "linux" else 3)
+
+
 def test_a_place_that_cannot_be_written_is_a_user_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write in"), whole_folder(tmp_path / "file" / "model"):
@@ -182,3 +202,65 @@ def test_the_verdict_scales_with_the_logits_and_catches_nan():
     assert difference(large, large + 1e-3, torch.float32).ok
     assert difference(small, small + 1e-3, torch.bfloat16).ok
     assert not difference(small, small * torch.nan, torch.float32).ok
+
+
+# ---- ids and adapters on tied weights -------------------------------------------------------------------------------
+
+
+def exported(tmp_path, config, generation, tokenizer=None):
+    """The config and generation config that come out where these go in."""
+    folder = tmp_path / "in"
+    model = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(**{**ARCHITECTURE, "vocab_size": 260, "pad_token_id": None, **config})
+    )
+    model.save_pretrained(folder)
+    (tokenizer or byte_tokenizer()).save_pretrained(folder)
+    (folder / "generation_config.json").write_text(json.dumps(generation))
+    module = SFTModule(pretrained=str(folder))
+    module.build()
+    export_module(module, tmp_path / "out")
+    return [json.loads((tmp_path / "out" / f).read_text()) for f in ("config.json", "generation_config.json")]
+
+
+def test_the_models_own_ids_keep_their_order(tmp_path):
+    tokenizer = byte_tokenizer()
+    tokenizer.bos_token = None
+    config, generation = exported(
+        tmp_path,
+        {"eos_token_id": 259, "bos_token_id": 7},
+        {"eos_token_id": [259, 1], "bos_token_id": 7, "do_sample": True, "temperature": 0.6},
+        tokenizer,
+    )
+    assert generation["eos_token_id"] == [259, 1]
+    assert config["eos_token_id"] == 259
+    assert config["bos_token_id"] == generation["bos_token_id"] == 7
+    assert generation["temperature"] == 0.6
+
+
+def test_ids_that_end_nothing_are_replaced_and_missing_ones_added(tmp_path):
+    config, generation = exported(tmp_path, {"eos_token_id": 2}, {"eos_token_id": 5})
+    assert config["eos_token_id"] == generation["eos_token_id"] == [5, 259]
+    assert config["bos_token_id"] == generation["bos_token_id"] == 257
+    module = trained()
+    export_module(module, tmp_path / "random")
+    assert json.loads((tmp_path / "random" / "config.json").read_text())["eos_token_id"] == 259
+
+
+def test_a_greedy_generation_config_with_sampling_numbers_is_written_without_them(tmp_path):
+    _, generation = exported(tmp_path, {}, {"do_sample": False, "temperature": 0.6, "top_p": 0.9, "eos_token_id": 259})
+    assert "temperature" not in generation
+    assert generation["eos_token_id"] == 259
+
+
+@pytest.mark.parametrize("targets", [["q_proj", "lm_head"], ["q_proj", "embed_tokens"], ["lm_head", "embed_tokens"]])
+def test_adapters_on_one_of_two_tied_layers_are_merged_into_it_alone(tmp_path, targets):
+    module = trained(
+        architecture={**ARCHITECTURE, "tie_word_embeddings": True}, lora=LoraSpec(r=4, target_modules=targets)
+    )
+    expected = logits(module.model)
+    module.model = merge(module.model)
+    export_module(module, tmp_path / "model")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    assert (logits(again) - expected).abs().max() < 1e-4
+    assert not again.config.tie_word_embeddings
+    assert not torch.equal(again.lm_head.weight, again.model.embed_tokens.weight)

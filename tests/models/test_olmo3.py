@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from lightning_posttrain.models.chinchilla import Plan
-from lightning_posttrain.models.load import architecture_fields, load_policy
+from lightning_posttrain.models.config import architecture_fields
+from lightning_posttrain.models.load import load_policy
 from lightning_posttrain.models.olmo3 import DOLMA2_VOCABULARY, SIZES, non_embedding, olmo3, padded
 from lightning_posttrain.types import UserError
 

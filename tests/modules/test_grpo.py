@@ -12,6 +12,7 @@ import torch
 from lightning_posttrain.batching.prompts import PromptLoader
 from lightning_posttrain.losses.objective import NAMED, Objective
 from lightning_posttrain.models.load import LoraSpec
+from lightning_posttrain.modules import grpo
 from lightning_posttrain.modules.grpo import GRPOModule
 from lightning_posttrain.modules.grpo_spec import AdvantageSpec, EntropySpec, ImportanceSpec, KLSpec
 from lightning_posttrain.modules.optim import OptimizerSpec
@@ -20,6 +21,7 @@ from lightning_posttrain.ops.policy import policy_logprobs
 from lightning_posttrain.rollout.ledger import read_steps
 from lightning_posttrain.rollout.rollouts import Rollout
 from lightning_posttrain.rollout.sampler import SamplingParams
+from lightning_posttrain.rollout.samplers import KVCacheSampler
 from lightning_posttrain.tasks.reward import Reward
 from lightning_posttrain.types import Completion, Record, UserError
 from tests.tinyrun import Digits, build_grpo, prompts, train, trainer_for
@@ -68,6 +70,36 @@ def test_sampler_and_trainer_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     logged = Logged(monkeypatch)
     run(tmp_path, rollout=SamplingParams(max_new_tokens=8, temperature=0.7, top_k=50, top_p=0.9, min_p=0.01))
     assert max(logged["train/sampler_gap"]) < 1e-4
+
+
+def test_the_gap_to_a_narrow_sampler_is_logged_and_corrected_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged, weights, real = Logged(monkeypatch), [], grpo.importance_weights
+
+    def recorded(old: torch.Tensor, sampler: torch.Tensor, *rest: Any) -> torch.Tensor:
+        found = real(old, sampler, *rest)
+        torch.testing.assert_close(found, (old - sampler).exp().clamp(max=2.0))
+        weights.append(found)
+        return found
+
+    monkeypatch.setattr(grpo, "importance_weights", recorded)
+    options: dict[str, Any] = {"sampler": KVCacheSampler(dtype="bfloat16"), "importance": ImportanceSpec()}
+    run(tmp_path / "narrow", **options)
+    mean, most = logged["train/sampler_gap"], logged["train/sampler_gap_max"]
+    assert all(0 < a < b < 0.5 for a, b in zip(mean, most, strict=True))
+    assert float((torch.cat(weights) - 1).abs().max()) == pytest.approx(np.expm1(max(most)), rel=0.05)
+    logged.clear()
+    run(tmp_path / "exact", importance=ImportanceSpec())
+    assert 10 * max(logged["train/sampler_gap_max"]) < min(most)
+
+
+def test_a_narrow_sampler_draws_the_same_again(tmp_path: Path) -> None:
+    found = []
+    for name in "ab":
+        run(tmp_path / name, sampler=KVCacheSampler(dtype="bfloat16", max_rows=3 if name == "a" else 128))
+        found.append(read_steps(tmp_path / name).select("step, prompt, sample, completion_ids").order("all").fetchall())
+    assert found[0] == found[1]
 
 
 def test_a_ratio_moves_in_later_updates_of_a_step_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

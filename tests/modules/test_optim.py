@@ -3,13 +3,17 @@
 import copy
 import math
 
+import lightning as L
 import pytest
 import torch
 from torch import nn
 
 from lightning_posttrain.models.load import load_policy
+from lightning_posttrain.models.spec import LoraSpec
+from lightning_posttrain.modules.master_weights import MasterWeights
 from lightning_posttrain.modules.optim import MuonAdamW, OptimizerSpec, ScheduleSpec, build_optimizer, schedule_factor
 from lightning_posttrain.types import UserError
+from tests import tinyrun
 
 
 class Net(nn.Module):
@@ -169,3 +173,58 @@ def test_wsds_compat_learns_nothing_after_its_last_period():
 def test_impossible_periods_are_refused(options, field):
     with pytest.raises(UserError, match=field):
         schedule_factor(ScheduleSpec(name="wsds", **options), 100)
+
+
+# ---- weights of 8 bits ----------------------------------------------------------------------------------------------
+
+
+def moved(tmp_path, precision, **options):
+    """Shares of all weights, and of the norms', that a short run at a low learning rate changes."""
+    module = {"optimizer": OptimizerSpec(lr=1e-6, **options), "schedule": ScheduleSpec(name="constant")}
+    torch.manual_seed(0)
+    dtype = torch.bfloat16 if precision == "bf16-true" else torch.float32
+    before = tinyrun.build().initial_policy(dtype)
+    kept = {}
+
+    class Keep(L.Callback):
+        def on_train_end(self, trainer, pl_module):
+            optimizer = pl_module.optimizers().optimizer
+            kept.update(model=pl_module.model, optimizer=optimizer)
+
+    tinyrun.train(tmp_path, max_epochs=1, validate=False, precision=precision, module=module, callbacks=(Keep(),))
+    after, optimizer = kept["model"], kept["optimizer"]
+    copies = getattr(optimizer, "copies", {})
+    wide = {name: copies.get(p, p).detach().float() for name, p in after.named_parameters()}
+    changed = {name: (wide[name] != p.float()) for name, p in before.named_parameters()}
+    norms = torch.cat([x.flatten() for name, x in changed.items() if "norm" in name])
+    everything = torch.cat([x.flatten() for x in changed.values()])
+    return everything.float().mean().item(), norms.float().mean().item(), after, copies
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_narrow_weights_move_as_wide_ones_do(tmp_path, name):
+    wide, wide_norms, *_ = moved(tmp_path / "wide", "32-true", name=name)
+    narrow, narrow_norms, model, copies = moved(tmp_path / "narrow", "bf16-true", name=name)
+    assert narrow > 0.95 * wide
+    assert narrow_norms > 0.95 * wide_norms > 0
+    for weight, wide_weight in copies.items():  # the model has them rounded
+        assert torch.equal(weight, wide_weight.to(torch.bfloat16))
+    assert all(p.dtype == torch.bfloat16 for p in model.parameters())
+
+
+def test_a_run_in_bf16_resumes_with_its_float32_weights(tmp_path):
+    module = {"optimizer": OptimizerSpec(lr=1e-5), "schedule": ScheduleSpec(name="constant")}
+    options = {"module": module, "precision": "bf16-true", "validate": False}
+    whole, end = tinyrun.train(tmp_path / "a", max_epochs=2, **options)
+    tinyrun.train(tmp_path / "b", max_epochs=1, **options)
+    checkpoint = max((tmp_path / "b").rglob("*.ckpt"), key=lambda path: path.name)
+    rest, again = tinyrun.train(tmp_path / "b", checkpoint, max_epochs=2, **options)
+    assert again == end
+    assert rest == whole[len(whole) - len(rest) :]
+
+
+def test_adapters_are_wide_already(tmp_path):
+    module = {"lora": LoraSpec(r=2), "optimizer": OptimizerSpec(lr=1e-6)}
+    tinyrun.train(tmp_path, max_epochs=1, validate=False, precision="bf16-true", module=module)
+    model = tinyrun.build(lora=LoraSpec(r=2)).initial_policy(torch.bfloat16)
+    assert not isinstance(build_optimizer(model, OptimizerSpec()), MasterWeights)

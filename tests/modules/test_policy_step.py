@@ -41,13 +41,13 @@ def step_of(rollouts: list[Rollout], rank: int = 0, world_size: int = 1, **optio
 
 
 def run(*steps: PolicyStep) -> list[str]:
-    return sorted(name for step in steps for micro in step.micros for name in micro.ids)
+    return sorted(name for step in steps for micro in step.micros if not micro.idle for name in micro.ids)
 
 
 def assert_aligned(step: PolicyStep, rollouts: list[Rollout]) -> None:
     """Every supervised token has its own rollout's id, sampler log-prob and advantage."""
     by_name = {r.name: r for r in rollouts}
-    for micro in step.micros:
+    for micro in (m for m in step.micros if not m.idle):
         for index, name in enumerate(micro.ids):
             own, mine = micro.sequence == index, by_name[name]
             assert micro.targets[micro.gather][own].tolist() == list(mine.completion.tokens)

@@ -117,6 +117,30 @@ def test_softmax_is_in_float32_for_bfloat16_weights():
     assert_close(gradients(-loss, tensors), expected, 0.03)
 
 
+@pytest.mark.parametrize("weighted", [True, False])
+def test_many_chunks_round_the_heads_gradient_once(weighted: bool) -> None:
+    """The gradient of a bf16 head is as far from the exact one with 256 chunks as with one."""
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(256, 8, generator=generator, dtype=torch.float64).bfloat16()
+    weight = torch.randn(16, 8, generator=generator, dtype=torch.float64).bfloat16()
+    bias = torch.randn(16, generator=generator, dtype=torch.float64).bfloat16()
+    targets = torch.randint(0, 16, (256,), generator=generator)
+
+    def of(dtype: torch.dtype, chunk: int) -> list[torch.Tensor]:
+        leaves = [x.to(dtype).requires_grad_() for x in (hidden, weight, bias)]
+        if weighted:
+            loss = linear_nll(*leaves, targets, torch.ones(256, dtype=torch.float32), chunk=chunk)[0]
+        else:
+            loss = -linear_logprobs(*leaves, targets, chunk=chunk).sum()
+        return [g.double() for g in torch.autograd.grad(loss, leaves)[1:]]
+
+    for exact, whole, chunked in zip(
+        of(torch.float64, 256), of(torch.bfloat16, 256), of(torch.bfloat16, 1), strict=True
+    ):
+        one, many = ((found - exact).norm() / exact.norm() for found in (whole, chunked))
+        assert many < 1.5 * one < 0.01
+
+
 def test_autocast_narrows_the_products_and_nothing_else():
     tensors = inputs()
     weights = torch.rand(ROWS)
@@ -143,3 +167,19 @@ def test_the_buffer_of_logits_is_bounded():
     assert rows_per_chunk(32_768, cpu) * 32_768 * 4 <= 30 << 20
     assert rows_per_chunk(256_000, cpu) == 128  # below that the products would wait for memory
     assert rows_per_chunk(32_768, torch.device("cuda")) > rows_per_chunk(32_768, cpu)
+
+
+def test_the_gradient_of_a_narrow_head_is_rounded_once_however_many_chunks_it_is_made_of():
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(512, 16).bfloat16(), torch.randn(32, 16).bfloat16()
+    targets = torch.randint(32, (512,))
+
+    def gradient(dtype: torch.dtype, chunk: int) -> torch.Tensor:
+        head = weight.to(dtype, copy=True).requires_grad_()
+        linear_logprobs(hidden.to(dtype), head, None, targets, chunk=chunk).sum().backward()
+        return head.grad.double()
+
+    exact = gradient(torch.float64, 512)
+    once, often = (gradient(torch.bfloat16, chunk) for chunk in (512, 2))
+    error, least = ((g - exact).norm() for g in (often, once))
+    assert error < 1.5 * least

@@ -53,10 +53,34 @@ def test_id_and_other_columns_are_kept():
     assert preference({**row, "id": None}, "x:1").id == preference({**row, "id": None}, "y:2").id
 
 
+def test_system_tools_and_variables_reach_both_answers():
+    row = {"system": "Answer in French.", "prompt": "u", "chosen": "good", "rejected": "bad", "score": 2}
+    found = preference({**row, "tools": [{"name": "f"}], "chat_template_kwargs": {"a": 1}}, "x:1")
+    assert found.prompt == (Message("system", "Answer in French."), Message("user", "u"))
+    assert found.template_kwargs == {"a": 1, "tools": [{"name": "f"}]}
+    assert found.meta == {"score": 2}
+
+
+def test_a_prompt_that_ends_in_an_answer_is_gone_on_with():
+    begun = [USER, {"role": "assistant", "content": "The answer is"}]
+    found = preference({"prompt": begun, "chosen": " 4", "rejected": " 5"}, "x:1")
+    assert found.prompt == (Message("user", "u"),)
+    assert found.chosen == (Message("assistant", "The answer is 4", prefill=13),)
+    assert found.rejected == (Message("assistant", "The answer is 5", prefill=13),)
+
+
+def test_answers_that_differ_in_their_thoughts_part_there():
+    thought = [{**GOOD, "reasoning_content": t} for t in ("right", "wrong")]
+    found = preference({"prompt": "u", "chosen": thought[:1], "rejected": thought[1:]}, "x:1")
+    assert found.chosen[0].fields == {"reasoning_content": "right"}
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
         ({"prompt": "u", "chosen": "good"}, "x:1: 'rejected' is missing"),
+        ({"prompt": "u", "chosen": [{**GOOD, "mood": "x"}], "rejected": "bad"}, r"chosen\[0\] has \['mood'\]"),
+        ({"prompt": "u", "chosen": "good", "rejected": "bad", "images": ["x"]}, r"the row has \['images'\]"),
         ({"prompt": "u", "chosen": "same", "rejected": "same"}, "are the same"),
         ({"chosen": [GOOD], "rejected": [BAD]}, "share no user message"),
         ({"chosen": "good", "rejected": "bad"}, "share no user message"),

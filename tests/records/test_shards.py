@@ -32,19 +32,20 @@ def test_bare_numbers_and_arrays_hold_the_same(tmp_path, dtype):
     for name in ("a.npy", "a.bin"):
         assert open_shard(tmp_path / name, dtype).tolist() == ids.tolist()
         assert count_tokens(tmp_path / name, dtype) == 3
-        facts = shard_facts(tmp_path / name, dtype, str(tmp_path / "cache"))
-        assert (facts.tokens, facts.largest) == (3, 40_000)
+        facts = shard_facts(tmp_path / name, 2, dtype, str(tmp_path / "cache"))
+        assert (facts.tokens, facts.largest, facts.ends) == (3, 40_000, 1)
 
 
 def test_facts_are_kept_and_follow_the_file(tmp_path):
     path, cache = tmp_path / "a.npy", str(tmp_path / "cache")
     np.save(path, np.array([1, 2], np.uint16))
-    first = shard_facts(path, cache_dir=cache)
+    first = shard_facts(path, 3, cache_dir=cache)
     kept = list((tmp_path / "cache").iterdir())
-    assert shard_facts(path, cache_dir=cache) == first
+    assert shard_facts(path, 3, cache_dir=cache) == first
     assert list((tmp_path / "cache").iterdir()) == kept
     np.save(path, np.array([1, 3, 3], np.uint16))
-    assert shard_facts(path, cache_dir=cache).largest == 3
+    assert shard_facts(path, 3, cache_dir=cache).largest == 3
+    assert [shard_facts(path, end, cache_dir=cache).ends for end in (3, 1, 7)] == [2, 1, 0]
 
 
 def test_cut_off_files_are_refused_by_name(tmp_path):
@@ -58,10 +59,30 @@ def test_cut_off_files_are_refused_by_name(tmp_path):
             open_shard(tmp_path / name)
 
 
-def test_a_text_is_no_npy_file(tmp_path):
-    (tmp_path / "a.npy").write_text("no array")
-    with pytest.raises(UserError, match=r"a\.npy: is no token shard \(it is no \.npy file\)"):
-        open_shard(tmp_path / "a.npy")
+def test_bare_numbers_are_no_npy_file_and_told_how_to_be_read(tmp_path):
+    (tmp_path / "text.npy").write_text("no array")
+    np.full(5000, 7, np.uint32).tofile(tmp_path / "olmo.npy")
+    for name in ("text", "olmo"):
+        with pytest.raises(UserError, match=rf"{name}\.npy: is no token shard .*no \.npy header.*rename.*to \.bin"):
+            open_shard(tmp_path / f"{name}.npy", "uint32")
+    (tmp_path / "olmo.npy").rename(tmp_path / "olmo.bin")
+    assert open_shard(tmp_path / "olmo.bin", "uint32").tolist() == [7] * 5000
+
+
+@pytest.mark.parametrize(("magic", "dtype"), [(20240520, "uint16"), (20240801, "uint32")])
+def test_the_header_of_llm_c_is_no_text(tmp_path, magic, dtype):
+    header = np.zeros(256, "<i4")
+    header[:3] = magic, 1, 1000
+    ids = np.arange(1000).astype(dtype)
+    path = tmp_path / "a.bin"
+    path.write_bytes(header.tobytes() + ids.tobytes())
+    for told in ("uint16", "uint32"):  # the header knows better
+        assert open_shard(path, told).tolist() == ids.tolist()
+        facts = shard_facts(path, 9, told, str(tmp_path / "cache"))
+        assert (facts.tokens, facts.largest, facts.ends) == (1000, 999, 1)
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(UserError, match=r"a\.bin: is no token shard \(its header of llm\.c counts 1000 tokens"):
+        open_shard(path)
 
 
 def test_numbers_of_four_bytes_are_not_read_as_two(tmp_path):

@@ -10,9 +10,11 @@ from scipy import stats
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lightning_posttrain.batching.tree import collate
+from lightning_posttrain.models.load import LoadSpec, LoraSpec, load_policy
 from lightning_posttrain.ops.attention import ATTENTION, plain_attention, use_layout_attention
 from lightning_posttrain.ops.logprobs import base_model, token_logprobs
 from lightning_posttrain.ops.sampling import transform_logits
+from lightning_posttrain.rollout import linears
 from lightning_posttrain.rollout.sampler import SamplingParams, generate
 from lightning_posttrain.types import Sequence, UserError
 
@@ -276,6 +278,26 @@ def test_few_rows_take_another_product_with_the_same_result():
         for j, completion in enumerate(sample(model, [prompt], n=8, keys=[i], max_rows=1)[0]):
             assert completion.tokens == together[i][j].tokens
             assert completion.logprobs == pytest.approx(together[i][j].logprobs, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["nf4", "fp4"])
+def test_a_four_bit_base_is_sampled_as_its_own_forward_has_it(kind, monkeypatch, capsys):
+    pytest.importorskip("bitsandbytes")
+    sizes = {**SIZES, "hidden_size": 128, "intermediate_size": 256, "initializer_range": 0.1, "model_type": "qwen2"}
+    del sizes["vocab_size"], sizes["head_dim"]
+    model = load_policy(None, sizes, vocab_size=199, load=LoadSpec(quantization=kind), lora=LoraSpec(r=4))
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    once = sample(model, n=2, max_new=12)
+    for prompt, group in zip(PROMPTS, once, strict=True):
+        for completion in group:
+            expected = teacher_forced(model.eval(), prompt, completion)
+            assert completion.logprobs == pytest.approx(expected, abs=1e-5)
+    assert "dequantised again" not in capsys.readouterr().err
+    monkeypatch.setattr(linears, "SHARE", 0.0)
+    assert tokens(sample(model, n=2, max_new=12)) == tokens(once)
+    assert "dequantised again for every token" in capsys.readouterr().err
 
 
 def test_layers_that_do_not_attend_are_refused():

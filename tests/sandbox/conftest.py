@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from lightning_posttrain.sandbox import Job, Sandbox, SandboxSpec, Table
+from tests.conftest import HANGS
 
 NUMBERS = Table("numbers", (("x", "int64"), ("name", "string")), ((1, "a"), (2, "b"), (3, None)))
 SECRET = "hunter-2-of-the-sandbox"
@@ -71,7 +72,7 @@ def bait(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bait]:
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(SandboxSpec(workers=1)) as sandbox:
+    with Sandbox(SandboxSpec(workers=1, wall_seconds=HANGS)) as sandbox:
         yield sandbox
 
 

@@ -24,6 +24,17 @@ GROUPS["sql"] |= {
     "sql_deep_parens": "SELECT " + "(" * 100000 + "1",
     "sql_deep_not": "SELECT " + "NOT " * 100000 + "true",
 }
+GROUPS["sqlite"] |= {
+    "lite_deep_parens": "SELECT " + "(" * 50000 + "1" + ")" * 50000,
+    "lite_deep_not": "SELECT " + "NOT " * 50000 + "1",
+    "lite_deep_case": "SELECT " + "CASE WHEN 1 THEN " * 5000 + "1" + " END" * 5000,
+    "lite_deep_sum": "SELECT " + "1+" * 50000 + "1",
+    "lite_long_list": f"SELECT x FROM numbers WHERE x IN ({', '.join(map(str, range(100_000)))})",
+    "lite_many_unions": " UNION ALL ".join(["SELECT 1"] * 5000),
+    "lite_long_pattern": f"SELECT 'a' LIKE '{'%a' * 5000}'",
+    "lite_nul_byte": "SELECT 1\x00",
+    "lite_surrogate": "SELECT '\ud800'",
+}
 
 ACTS = ("writes", "network", "processes", "signals")
 for _name in ACTS:

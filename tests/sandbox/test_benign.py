@@ -1,8 +1,13 @@
 """Snippets that must work, as models write them, and what comes out."""
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
-from lightning_posttrain.sandbox import Job, Outcome, Sandbox, Table
+from lightning_posttrain.sandbox import Database, Job, Outcome, Sandbox, SandboxSpec, Table, worker
+from lightning_posttrain.sandbox.inside import frames
 from lightning_posttrain.types import UserError
 
 from .conftest import NUMBERS
@@ -94,6 +99,108 @@ def test_sql(sandbox: Sandbox):
     assert not outcome.deferred
     pivot = run(sandbox, "PIVOT (SELECT 1 AS a, 2 AS b) ON a USING sum(b)", language="sql")
     assert pivot.status == "ok"
+
+
+def database(*statements: str) -> Database:
+    with closing(sqlite3.connect(":memory:")) as db:
+        for statement in statements:
+            db.execute(statement)
+        db.commit()
+        return Database(db.serialize())
+
+
+TWO = (
+    database("CREATE TABLE t (a INTEGER, b TEXT)", "INSERT INTO t VALUES (7, 'x'), (2, NULL)"),
+    database("CREATE TABLE t (a INTEGER, b TEXT)"),
+)
+
+
+def run_sqlite(sandbox: Sandbox, code: str) -> Outcome:
+    (outcome,) = sandbox.run([Job(code, language="sqlite", databases=TWO)])
+    return outcome
+
+
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [
+        ("SELECT 7 / 2", 3),
+        ("SELECT 'A' LIKE 'a'", 1),
+        ('SELECT a FROM t WHERE b = "x"', 7),
+        ("SELECT MAX(a, 5) FROM t", 7),
+        ("SELECT a FROM t GROUP BY 1 ORDER BY 1 DESC", 7),
+        ("SELECT strftime('%Y', '1839-12-27') + 0", 1839),
+        ("SELECT SUM(a) FILTER (WHERE b IS 'x') FROM t", 7),
+        ("SELECT group_concat(a, '-') FROM t", "7-2"),
+        ("SELECT a FROM t WHERE a = '7'", 7),
+        ("SELECT COUNT(*) FROM t NATURAL JOIN (SELECT 7 AS a)", 1),
+        ("WITH RECURSIVE c(x) AS (SELECT 1 UNION SELECT x + 1 FROM c WHERE x < 9) SELECT SUM(x) FROM c", 45),
+        ("SELECT SUM(value) FROM json_each('[1, 2]')", 3),
+        ("SELECT x'00ff'", {"blob": "AP8="}),
+        ("SELECT 9e999", {"real": "Infinity"}),
+        ("SELECT 4611686018427387904 * 1", 2**62),
+        ("SELECT CAST(x'ff41' AS TEXT)", "\ufffdA"),
+        ("SELECT RANK() OVER (ORDER BY a DESC) FROM t", 1),
+    ],
+)
+def test_sqlite_is_sqlite(sandbox: Sandbox, code: str, value: object):
+    outcome = run_sqlite(sandbox, code)
+    assert outcome.rows is not None, outcome
+    assert outcome.rows[0][0] == value
+    assert [part.status for part in outcome.parts or ()] == ["ok", "ok"]
+
+
+def test_a_query_on_several_databases(sandbox: Sandbox):
+    outcome = run_sqlite(sandbox, "SELECT a, b AS c FROM t ORDER BY a;  -- all")
+    assert outcome.columns == (("a", "unknown"), ("c", "unknown"))
+    assert [part.rows for part in outcome.parts or ()] == [((2, None), (7, "x")), ()]
+    outcome = run_sqlite(sandbox, "SELECT ABS(a - 9223372036854775807 - a - 1) FROM t")  # fails where there are rows
+    assert (outcome.status, outcome.rows, outcome.stage) == ("error", None, "none")
+    assert [part.status for part in outcome.parts or ()] == ["error", "ok"]
+
+
+def test_databases_that_cannot_be(sandbox: Sandbox):
+    with pytest.raises(UserError, match="not a database"):
+        sandbox.run([Job("SELECT 1", language="sqlite", databases=(Database(b"no database" * 100),))])
+    with pytest.raises(UserError, match="databases belong to"):
+        sandbox.run([Job("SELECT 1", language="sqlite")])
+    with pytest.raises(UserError, match="databases belong to"):
+        sandbox.run([Job("1", databases=TWO)])
+
+
+def test_a_database_of_a_write_ahead_log(sandbox: Sandbox, tmp_path: Path):
+    with closing(sqlite3.connect(tmp_path / "x.db")) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("CREATE TABLE t AS SELECT 5 AS a")
+        db.commit()
+    held = (Database((tmp_path / "x.db").read_bytes()),)
+    (outcome,) = sandbox.run([Job("SELECT a FROM t", language="sqlite", databases=held)])
+    assert outcome.rows == ((5,),)
+
+
+def test_steps_are_counted_on_each_database(sandbox: Sandbox):
+    counted = tuple(Database(one.image, most) for one, most in ((TWO[0], 10**9), (TWO[0], 20_000)))
+    code = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 20000) SELECT COUNT(*) FROM c"
+    (outcome,) = sandbox.run([Job(code, language="sqlite", databases=counted)])
+    assert [part.status for part in outcome.parts or ()] == ["ok", "timeout"]
+
+
+def test_a_worker_is_sent_a_database_once_and_forgets_those_used_longest_ago(monkeypatch: pytest.MonkeyPatch):
+    sent: list[bytes] = []
+    send = frames.send
+    monkeypatch.setattr(worker.frames, "send", lambda sock, part: (sent.append(part), send(sock, part)))
+    monkeypatch.setattr(worker, "HELD", 3)
+    many = [database(f"CREATE TABLE t AS SELECT {number} AS a") for number in range(5)]
+
+    def values(*numbers: int) -> list[object]:
+        sent.clear()
+        jobs = [Job(f"SELECT a + 0 * {n} FROM t", language="sqlite", databases=(many[n],)) for n in numbers]
+        return [outcome.rows[0][0] for outcome in sandbox.run(jobs) if outcome.rows]
+
+    with Sandbox(SandboxSpec(workers=1)) as sandbox:
+        for numbers, new in (((0, 1, 2), 3), ((2, 1, 0, 2), 0), ((3, 4), 2), ((3, 4), 0)):
+            assert values(*numbers) == list(numbers)
+            assert sum(part in {one.image for one in many} for part in sent) == new
+        assert len(sandbox._workers[0].held) == 3
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,10 @@ import ast
 
 import pytest
 
-from lightning_posttrain.sandbox.inside.gate import Refused, check
+from lightning_posttrain.sandbox import Job, Sandbox
+from lightning_posttrain.sandbox.inside.gate import LOOK, Refused, check, guarded, looked
+
+from .conftest import NUMBERS
 
 REFUSED = [
     "import os", "import os.path as p", "from os import path", "from . import x", "import ibis.os", "import pickle",
@@ -15,7 +18,9 @@ REFUSED = [
     "[x.__dict__ for x in y]", "def f():\n    import sys", "type(x).mro()", "x._Private__y.__a", "con.read_sqlite('x')",
     "ibis.parse_sql('x', {})", "from ibis.expr.sql import parse_sql", "con.con.execute('x')", "c = con.con",
     "con.begin()", "ibis.get_backend().con", "con._safe_raw_sql('x')", "t.to_geo('x')", "typing.get_type_hints(x)",
-    "from typing import sys", "from typing import ForwardRef",
+    "from typing import sys", "from typing import ForwardRef", "from random import _os", "import operator.os",
+    "from json import codecs", "operator.attrgetter('x')", "from operator import methodcaller", "import inspect",
+    "string.Formatter()", "from string import Formatter", "ibis.util.import_object('os.system')",
     "import ibis.expr.operations as ops\nops.SQLQueryResult('x', s, con)",
 ]  # fmt: skip
 ALLOWED = [
@@ -25,6 +30,8 @@ ALLOWED = [
     "t['__class__']", "t._id", "_", "ibis._.x", "ibis.read_csv('x')", "ibis.to_sql(t)", "opened = evaluate(t)",
     "input = t\ninput.count()", "t.execute()", "t.count().to_pyarrow()",
     "from typing import Any", "import typing", "con.table('x')", "t['con']", "con.list_tables()",
+    "import collections, itertools, functools, operator, string, random, json, fractions",
+    "from collections.abc import Sequence", "from functools import reduce", "from ibis.nowhere import x",
 ]  # fmt: skip
 
 
@@ -42,3 +49,52 @@ def test_allowed(code: str):
 @pytest.mark.parametrize("code", ["import pandas", "import ibis, pandas as pd", "from numpy import array"])
 def test_pandas_is_allowed_and_told(code: str):
     assert check(ast.parse(code)) is True
+
+
+FOREIGN = [
+    "import re\nre.enum.sys.modules['os'].getcwd()",
+    "os = ibis.util.os\nos.write(3, b'x')",
+    "import random\nr = random\nr._os.getcwd()",
+    "import json\n(lambda m: m.codecs)(json)",
+    "import collections\n[collections][0]._sys",
+    "import functools, operator\nfunctools.reduce(lambda a, b: a, [ibis.util]).importlib",
+    "def f(m): return m.sys\nf(ibis.util)",
+    "import statistics\nx = {'a': statistics}\nx['a'].sys",
+    "import typing\nmatch typing:\n    case m:\n        m.sys",
+    "f'{ibis.util.sys}'",
+    "import pandas\npandas.io.common.os",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("code", FOREIGN)
+def test_modules_within_modules_are_refused_however_they_are_reached(code: str, sandbox: Sandbox):
+    check(ast.parse(code))  # nothing in the text says so
+    (outcome,) = sandbox.run([Job(code, (NUMBERS,))])
+    assert (outcome.status, outcome.error_class) == ("refused", "Refused")
+    assert "is not allowed here" in (outcome.error or "")
+
+
+HARMLESS = {
+    "import collections, itertools, functools, operator, string, random, json, statistics, datetime, decimal\n"
+    "import fractions, math, re, typing\n"
+    "functools.reduce(operator.add, itertools.chain([1], collections.Counter('aa').values()))": 3,
+    "import json\njson.loads('[1, 2]')[1]": 2,
+    "t = numbers.rename(os='x', sys='name')\nt.os.max()": 3,
+    "import re\nre.compile('a').pattern": "a",
+    "from __future__ import annotations\n@ibis.udf.scalar.python\ndef f(x: int) -> int:\n    return x + 1\n"
+    "numbers.mutate(y=f(numbers.x)).y.max()": 4,
+    "x: list[int] = [1, 2]\nx[0] += 4\ndel x[1]\nx[0]": 5,
+    "import datetime\nmatch 1:\n    case datetime.MINYEAR:\n        result = 7": 7,
+}
+
+
+@pytest.mark.parametrize("code", HARMLESS)
+def test_what_is_looked_at_is_the_same(code: str, sandbox: Sandbox):
+    (outcome,) = sandbox.run([Job(code, (NUMBERS,))])
+    assert outcome.rows == ((HARMLESS[code],),), outcome
+
+
+def test_a_guarded_snippet_cannot_put_something_in_the_place_of_the_guard():
+    space: dict[str, object] = {LOOK: looked}
+    with pytest.raises(Refused, match="module sys"):
+        exec(compile(guarded(ast.parse("import re\nlook = lambda value: value\nre.enum.sys")), "x", "exec"), space)

@@ -15,10 +15,11 @@ import pytest
 from lightning_posttrain.sandbox import Job, Sandbox, SandboxFault, SandboxSpec, Table, worker
 from lightning_posttrain.sandbox import sandbox as sandbox_module
 from lightning_posttrain.types import UserError
+from tests.conftest import HANGS
 
 from .conftest import NUMBERS, workers_of
 
-ONE = SandboxSpec(workers=1)
+ONE = SandboxSpec(workers=1, wall_seconds=HANGS)
 
 
 def value(sandbox: Sandbox, code: str) -> object:
@@ -27,8 +28,8 @@ def value(sandbox: Sandbox, code: str) -> object:
     return outcome.rows[0][0]
 
 
-def soon(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    end = time.monotonic() + seconds
+def soon(condition: Callable[[], bool]) -> bool:
+    end = time.monotonic() + HANGS
     while not condition():
         if time.monotonic() > end:
             return False
@@ -40,7 +41,7 @@ def test_outcomes_are_in_order_for_any_number_of_workers():
     jobs = [Job(f"numbers.x.max() + {i % 17}", (NUMBERS,)) for i in range(40)]
     jobs.insert(3, Job("while True: pass", (NUMBERS,)))
     jobs.insert(9, Job("SELECT 7", (), "sql"))
-    with Sandbox(SandboxSpec(workers=2, wall_seconds=1)) as sandbox:
+    with Sandbox(SandboxSpec(workers=2, wall_seconds=HANGS, cpu_seconds=3)) as sandbox:
         outcomes = sandbox.run(jobs)
     assert (outcomes.pop(9).rows, outcomes.pop(3).status) == (((7,),), "timeout")
     assert [outcome.rows for outcome in outcomes] == [((3 + i % 17,),) for i in range(40)]
@@ -145,10 +146,10 @@ def test_a_forked_child_has_workers_of_its_own():
 OWNER = """
 import os, sys, time
 from lightning_posttrain.sandbox import Job, Sandbox, SandboxSpec
-sandbox = Sandbox(SandboxSpec(workers=1, wall_seconds=60, cpu_seconds=60))
+sandbox = Sandbox(SandboxSpec(workers=1, wall_seconds=1e4, cpu_seconds=1e4))
 sandbox.protections
 if os.fork() == 0:  # keeps the sockets open
-    time.sleep(60)
+    time.sleep(1e4)
 print("ready", flush=True)
 sandbox.run([Job("while True: pass", ())])
 """
@@ -166,7 +167,7 @@ def test_nothing_outlives_its_owner():
     owner.wait()
     owner.stdout.close()
     alive = [p for p in family if p != fork]
-    gone = soon(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in alive), 3.0)
+    gone = soon(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in alive))
     fork.kill()
     assert gone
 
@@ -208,7 +209,7 @@ def test_specs_that_cannot_be(wrong: dict):
 
 
 def test_limits_are_what_the_spec_says():
-    spec = SandboxSpec(workers=1, max_rows=2, output_bytes=2000, memory_mb=256, wall_seconds=30, cpu_seconds=1)
+    spec = SandboxSpec(workers=1, max_rows=2, output_bytes=2000, memory_mb=256, wall_seconds=HANGS, cpu_seconds=3)
     with Sandbox(spec) as sandbox:
         codes = ("numbers", "numbers.limit(2)", "ibis.literal('x' * 3000)", "bytes(300 << 20)", "while True: pass")
         outcomes = sandbox.run([Job(code, (NUMBERS,)) for code in codes])

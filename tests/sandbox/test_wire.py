@@ -22,7 +22,7 @@ anything = st.recursive(
 )
 answers = st.fixed_dictionaries(
     {"status": st.sampled_from(STATUSES) | anything},
-    optional=dict.fromkeys(("columns", "rows", "error", "error_class", "deferred"), anything),
+    optional=dict.fromkeys(("columns", "rows", "error", "error_class", "deferred", "parts"), anything),
 )
 
 
@@ -78,6 +78,28 @@ def test_endings(header: dict[str, Any], status: str):
     outcome = read(b"rpg", **header)
     assert (outcome.status, outcome.stage) == (status, "gate_ok")
     assert outcome.error
+
+
+PART = {"status": "ok", "columns": [["a", "unknown"]], "rows": [[1]]}
+
+
+@pytest.mark.parametrize(
+    ("parts", "status", "rows"),
+    [
+        ([PART, PART], "ok", ((1,),)),
+        ([PART, {"status": "timeout"}], "timeout", None),
+        ([{"status": "error", "error": "x"}, PART], "error", None),
+        ([], "bad_result", None),
+        ("x", "bad_result", None),
+        ([PART | {"rows": [[1, 2]]}], "bad_result", None),
+        ([PART | {"rows": [[1]] * 6}], "bad_result", None),
+        ([{"status": "ok", "parts": [PART]}], "bad_result", None),
+    ],
+)
+def test_answers_of_several_parts(parts: Any, status: str, rows: Any):
+    outcome = read(b"rpgbe" + json.dumps({"status": "ok", "parts": parts}).encode())
+    assert (outcome.status, outcome.rows) == (status, rows)
+    assert all((part.rows is not None) == (part.status == "ok") for part in outcome.parts or ())
 
 
 def test_what_is_not_the_snippets_doing():

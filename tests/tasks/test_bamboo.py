@@ -11,6 +11,7 @@ from lightning_posttrain.sandbox import SandboxFault, SandboxSpec
 from lightning_posttrain.tasks.bamboo.task import METRICS, STAGES, Bamboo, BambooReward
 from lightning_posttrain.tasks.reward import RewardRunner
 from lightning_posttrain.types import Completion, UserError
+from tests.conftest import HANGS
 
 COLUMNS = {"id": "int64", "region": "string", "amount": "float64", "units": "int64", "day": "date", "count": "int64"}
 VISIBLE = [
@@ -259,7 +260,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def task():
-    made = Bamboo(SandboxSpec(wall_seconds=1.0, cpu_seconds=1.0))
+    made = Bamboo(SandboxSpec(wall_seconds=HANGS, cpu_seconds=3.0))
     yield made
     made.close()
 
@@ -349,7 +350,7 @@ def test_a_failing_sandbox_is_no_verdict(task, monkeypatch):
 
 
 def test_a_copy_has_workers_of_its_own():
-    copied = pickle.loads(pickle.dumps(Bamboo(SandboxSpec(workers=1))))
+    copied = pickle.loads(pickle.dumps(Bamboo(SandboxSpec(workers=1, wall_seconds=HANGS))))
     score = copied.score(pickle.loads(pickle.dumps(copied.record(TOTALS, "f:1"))), completion(said(GOLD)))
     assert score.values["values_hidden"] == 1.0
     copied.close()

@@ -18,6 +18,7 @@ from lightning_posttrain.tasks.bamboo.easy import CONDITIONS, easy_schemas, easy
 from lightning_posttrain.tasks.bamboo.schemas import ROLES, SCHEMAS
 from lightning_posttrain.tasks.bamboo.templates_more import TEMPLATES
 from lightning_posttrain.types import Completion, UserError
+from tests.conftest import HANGS
 
 DATA = Path(__file__).parents[2] / "data" / "bamboo"
 FILES = {name: [json.loads(line) for line in (DATA / f"{name}.jsonl").read_text().splitlines()] for name in SIZES}
@@ -26,7 +27,7 @@ EVERY = None if os.environ.get("BAMBOO_DATA") == "all" else 15
 
 @pytest.fixture(scope="module")
 def task():
-    made = Bamboo(SandboxSpec(wall_seconds=20.0, cpu_seconds=20.0))
+    made = Bamboo(SandboxSpec(wall_seconds=HANGS, cpu_seconds=HANGS))
     yield made
     made.close()
 

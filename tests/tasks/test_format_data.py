@@ -16,6 +16,7 @@ import yaml
 from lightning_posttrain.tasks import format_data, format_texts
 from lightning_posttrain.tasks.format_data import FormatDataSpec, generate, make_splits
 from lightning_posttrain.types import UserError
+from tests.conftest import HANGS
 
 ROOT = Path(__file__).parents[2]
 PRESETS = ROOT / "configs" / "format_following" / "data"
@@ -67,7 +68,7 @@ def test_bytes_do_not_depend_on_the_hash_seed(tmp_path: Path) -> None:
     )
     seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
     env = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "other")], check=True, env=env, timeout=120)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "other")], check=True, env=env, timeout=HANGS)
     generate(tmp_path / "here", small())
     assert digest(tmp_path / "other") == digest(tmp_path / "here")
 

@@ -59,30 +59,34 @@ def test_gold_scores_full_marks_whether_or_not_the_prompt_opened_the_working(ans
 @pytest.mark.parametrize(
     ("text", "reason", "good"),
     [
-        ("so<end_working_out><SOLUTION>1000</SOLUTION>\n ", None, "acc compat format thinking answer rate"),
-        ("so<end_working_out> thus <SOLUTION>$1000.</SOLUTION>", None, "acc format thinking answer rate"),
-        ("<end_working_out><SOLUTION>1000</SOLUTION>", None, "acc compat format answer rate"),
-        ("so<SOLUTION>1000</SOLUTION>", None, "acc compat answer rate"),
-        ("so<end_working_out><SOLUTION>1000</SOLUTION>!", None, "acc compat thinking answer rate"),
-        ("<SOLUTION>1</SOLUTION><SOLUTION>1000</SOLUTION>", None, "acc compat answer rate"),
+        ("so<end_working_out><SOLUTION>1000</SOLUTION>\n ", None, "acc compat format thinking answer rate flex"),
+        ("so<end_working_out> thus <SOLUTION>$1000.</SOLUTION>", None, "acc format thinking answer rate flex"),
+        ("<end_working_out><SOLUTION>1000</SOLUTION>", None, "acc compat format answer rate flex"),
+        ("so<SOLUTION>1000</SOLUTION>", None, "acc compat answer rate flex"),
+        ("so<end_working_out><SOLUTION>1000</SOLUTION>!", None, "acc flex compat thinking answer rate"),
+        ("<SOLUTION>1</SOLUTION><SOLUTION>1000</SOLUTION>", None, "acc compat answer rate flex"),
         ("<SOLUTION>1000</SOLUTION><SOLUTION>1", None, "acc compat answer rate"),
-        ("<SOLUTION>1000</SOLUTION></SOLUTION>", None, "acc compat answer rate"),
+        ("<SOLUTION>1000</SOLUTION></SOLUTION>", None, "acc compat answer rate flex"),
         ("so<end_working_out><SOLUTION>999</SOLUTION>", "wrong_answer", "format thinking answer rate"),
         ("so<end_working_out><SOLUTION>1,00</SOLUTION>", "unparsable", "format thinking answer"),
-        ("so<end_working_out><SOLUTION>10,00</SOLUTION>", "unparsable", "compat format thinking answer"),
+        ("so<end_working_out><SOLUTION>10,00</SOLUTION>", "unparsable", "compat format thinking answer flex"),
         ("so<end_working_out><SOLUTION> </SOLUTION>", "no_answer", "thinking"),
-        ("so<end_working_out>1000", "no_answer", "thinking"),
-        ("1000", "no_answer", ""),
+        ("so<end_working_out>1000", "no_answer", "thinking flex"),
+        ("1000", "no_answer", "flex"),
         ("", "no_answer", ""),
-        (f"first {START}so<end_working_out><SOLUTION>1000</SOLUTION>", None, "acc compat thinking answer rate"),
-        (f"so<end_working_out>{START}<SOLUTION>1000</SOLUTION>", None, "acc compat answer rate"),
-        ("<SOLUTION>1000</SOLUTION>so<end_working_out>", None, "acc compat thinking answer rate"),
+        (
+            f"first {START}so<end_working_out><SOLUTION>1000</SOLUTION>",
+            None,
+            "acc flex compat thinking answer rate",
+        ),
+        (f"so<end_working_out>{START}<SOLUTION>1000</SOLUTION>", None, "acc compat answer rate flex"),
+        ("<SOLUTION>1000</SOLUTION>so<end_working_out>", None, "acc flex compat thinking answer rate"),
     ],
 )
 def test_scores(text, reason, good):
     result = score(text)
     assert result.reason == reason
-    short = {"acc": "accuracy", "compat": "accuracy_compat", "rate": "answer_rate"}
+    short = {"acc": "accuracy", "compat": "accuracy_compat", "flex": "accuracy_flexible", "rate": "answer_rate"}
     expected = {short.get(name, name) for name in good.split()} | {"eos_rate", "completion_tokens"}
     assert {name for name, value in result.values.items() if value} == expected
 

@@ -38,6 +38,8 @@ ANSWERS = (
     "P.P.S hello",
 )
 
+EDGES = ("", "\n\n", " \n", "\t")
+
 
 def row(*instructions: tuple[str, dict], **columns) -> dict:
     names, arguments = zip(*instructions, strict=True)
@@ -105,6 +107,27 @@ def test_reasoning_is_no_part_of_the_answer_but_by_the_old_rule():
     assert scored("<think>three", NO_COMMA).values["prompt_level_strict_acc"] == 0
     with pytest.raises(UserError, match="rules='loose'"):
         IFEval("loose")
+
+
+FIRST_WORD = (
+    "length_constraints:nth_paragraph_first_word",
+    {"num_paragraphs": 2, "nth_paragraph": 1, "first_word": "hello"},
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "strict"),
+    [
+        ("Hello there.\n\nGood bye.", 1),
+        ("Hello there.\n\nGood bye.\n\n", 1),
+        ("\n\nHello there.\n\nGood bye.", 0),  # the first paragraph is a blank one
+        ("\n Hello there.\n\nGood bye.\n", 1),
+        ("<think>a</think>\n\nHello there.\n\nGood bye.", 1),  # lm-eval takes white space after reasoning away
+        ("a</think>Hello there.\n\nGood bye.\n\n", 1),
+    ],
+)
+def test_white_space_around_an_answer_counts_as_in_lm_eval(text, strict):
+    assert scored(text, FIRST_WORD).values["prompt_level_strict_acc"] == strict
 
 
 def test_the_hubs_rows_have_all_arguments_and_mostly_nulls():
@@ -246,6 +269,7 @@ def test_verdicts_are_lm_evals_on_every_published_row():
         published = json.loads(line)
         record = task.record(published, f"input_data.jsonl:{i + 1}")
         text = ANSWERS[i % len(ANSWERS)] if i % 3 else f"{published['prompt']}\n{ANSWERS[i % len(ANSWERS)]}"
+        text = f"{EDGES[i % 4]}{text}{EDGES[i // 4 % 4]}"
         scores.append(task.score(record, answer(text)))
         if checkers.is_approximate(published["instruction_id_list"]):
             continue  # lm-eval raises on these

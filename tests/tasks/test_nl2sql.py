@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from lightning_posttrain.sandbox import SandboxFault, SandboxSpec
 from lightning_posttrain.tasks.nl2sql import NL2SQL
-from lightning_posttrain.tasks.nl2sql.database import compiles, read_schema, read_tables
-from lightning_posttrain.tasks.nl2sql.dialect import for_duckdb, order_columns
+from lightning_posttrain.tasks.nl2sql.database import compiles, read_database, read_schema, shape_of
 from lightning_posttrain.tasks.nl2sql.edit import edit_distance, normal_compat
 from lightning_posttrain.tasks.nl2sql.query import find_query, find_query_compat, normal, parses
+from lightning_posttrain.tasks.nl2sql.results import expected, same_rows, sorting
 from lightning_posttrain.types import Completion, UserError
+from tests.conftest import HANGS
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "text2sql"
 SCHEMA = {"city": [["name", "text"], ["state", "text"], ["population", "int"]], "state": [["name", "text"]]}
@@ -52,7 +53,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def task(folder):
-    made = NL2SQL(databases=str(folder), sandbox=SandboxSpec(workers=1))
+    made = NL2SQL(databases=str(folder), sandbox=SandboxSpec(workers=1, wall_seconds=HANGS))
     yield made
     made.close()
 
@@ -145,34 +146,76 @@ def test_only_one_query_is_a_query():
     for text in ("", "Texas.", "DROP TABLE city", "SELECT 1; SELECT 2", "SELECT FROM WHERE", "(" * 100, "SELECT ["):
         assert not parses(text)
         assert normal(text) is None
-        assert for_duckdb(text) == text
+        assert sorting(text, COLUMNS) is None
 
 
-def test_sqlites_ways_in_duckdb():
-    assert for_duckdb('SELECT name FROM city WHERE state LIKE "t%"', COLUMNS).endswith("state ILIKE 't%'")
-    assert "ARG_MAX(name, population)" in for_duckdb("SELECT name, MAX(population) FROM city", COLUMNS)
-    assert "ANY_VALUE(name)" in for_duckdb("SELECT state, name, COUNT(*) FROM city GROUP BY state", COLUMNS)
-    assert "ANY_VALUE" not in for_duckdb("SELECT state, COUNT(*) FROM city GROUP BY state", COLUMNS)
-
-
-def test_where_the_keys_of_a_sort_are_shown():
-    assert order_columns("SELECT name FROM city") == []
-    assert order_columns("SELECT name, population AS n FROM city ORDER BY n DESC, 1") == [1, 0]
-    assert order_columns("SELECT name FROM city ORDER BY population, name, state") == [-2, 0, -1]
+def test_how_a_query_sorts():
+    assert sorting("SELECT name FROM city", COLUMNS) is None
+    how = sorting("SELECT name, population AS n FROM city ORDER BY n DESC, 1, state LIMIT 3 OFFSET 2", COLUMNS)
+    assert (how.keys, how.added, how.start, how.stop) == ((-3, -2, -1), 3, 2, 5)
+    assert how.sql.startswith("SELECT name, population AS n, population AS sort_key_0, name AS sort_key_1, state AS")
+    assert "LIMIT" not in how.sql
+    how = sorting("SELECT name FROM city UNION SELECT name FROM state ORDER BY name", COLUMNS)
+    assert (how.keys, how.added) == ((0,), 0)
     for sql in (
-        "SELECT name FROM city ORDER BY population LIMIT 2",
         "SELECT DISTINCT name FROM city ORDER BY population",
         "SELECT name FROM city UNION SELECT name FROM state ORDER BY population",
+        "SELECT * FROM city ORDER BY 1",
+        "SELECT name FROM city ORDER BY name LIMIT (SELECT 1)",
     ):
-        assert order_columns(sql) == [None]
-        assert for_duckdb(sql, show_keys=True) == for_duckdb(sql)
+        assert sorting(sql, COLUMNS).sql is None
+    assert "LOWER(name) AS sort_key_0" in sorting("SELECT name FROM city ORDER BY name COLLATE NOCASE", COLUMNS).sql
 
 
-def test_keys_that_a_sort_does_not_show_become_columns():
-    sql = "SELECT name FROM city ORDER BY name LIKE 'a%' DESC, name"
-    assert for_duckdb(sql, show_keys=True).startswith("SELECT name, name ILIKE 'a%' AS sort_key_0 FROM city ORDER BY")
-    sql = "SELECT name FROM city GROUP BY state ORDER BY MAX(population)"
-    assert for_duckdb(sql, show_keys=True).startswith("SELECT ANY_VALUE(name), MAX(population) AS sort_key_0 FROM")
+def result(rows, sql, keyed):
+    return expected(rows, sorting(sql, COLUMNS), keyed)
+
+
+def test_tied_rows_come_in_any_order_and_a_limit_takes_any_of_them():
+    keyed = [("a", 3), ("b", 2), ("c", 2), ("d", 2), ("e", 1)]
+    sql = "SELECT name FROM city ORDER BY population DESC"
+    whole = result([(n,) for n, _ in keyed], sql, keyed)
+    assert whole.met_by([("a",), ("d",), ("b",), ("c",), ("e",)])
+    assert not whole.met_by([("b",), ("a",), ("c",), ("d",), ("e",)])
+    assert not whole.met_by([("a",), ("b",), ("b",), ("d",), ("e",)])
+    assert not whole.open
+    cut = result([("a",), ("b",)], f"{sql} LIMIT 2", keyed)
+    assert cut.open
+    assert cut.met_by([("a",), ("d",)])
+    assert not cut.met_by([("a",), ("e",)])
+    assert not cut.met_by([("a",), ("b",), ("c",)])
+    inner = result([("c",), ("d",)], f"{sql} LIMIT 2 OFFSET 2", keyed)
+    assert inner.met_by([("b",), ("d",)])
+    assert not inner.met_by([("b",), ("b",)])
+    assert not result([("a",)], f"{sql} LIMIT 1", keyed).open
+    unlike = result([("e",), ("a",)], f"{sql} LIMIT 2", keyed)  # further columns changed the result: ties are not told
+    assert unlike.met_by([("e",), ("a",)])
+    assert not unlike.met_by([("a",), ("e",)])
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ([(5,)], [(5.0,)], True),
+        ([(0.1 + 0.2,)], [(0.3,)], True),
+        ([(0.3,)], [(0.3001,)], False),
+        ([(2**60,)], [(2**60 + 1,)], False),
+        ([("5",)], [(5,)], False),
+        ([(None,)], [(None,)], True),
+        ([(None,)], [(0,)], False),
+        ([(None,)], [("",)], False),
+        ([("a",), ("a",), ("b",)], [("a",), ("b",), ("a",)], True),
+        ([("a",), ("b",), ("b",)], [("a",), ("b",), ("a",)], False),
+        ([("a", 1)], [(1, "a")], False),
+        ([], [], True),
+        ([], [(None,)], False),
+        ([({"blob": "AA=="},)], [("AA==",)], False),
+        ([({"blob": "AA=="},)], [({"blob": "AA=="},)], True),
+        ([(1e300, "x"), (2.0, "y")], [(2, "y"), (1e300 * (1 + 1e-12), "x")], True),
+    ],
+)
+def test_equality_of_rows(a, b, same):
+    assert same_rows(a, b) == same_rows(b, a) == same
 
 
 def test_the_originals_normal_form():
@@ -192,23 +235,42 @@ def test_edit_distance_by_hand():
 # ---- databases ------------------------------------------------------------------------------------------------------
 
 
-def test_a_database_becomes_tables(folder):
-    tables = {table.name: table for table in read_tables(folder / "towns.sqlite")}
-    assert tables["city"].columns == (("name", "string"), ("state", "string"), ("population", "int64"))
-    assert list(tables["city"].rows) == CITIES
-    assert read_schema(folder / "towns.sqlite")["state"] == [("name", "TEXT")]
-    assert read_tables(folder / "towns.sqlite") is read_tables(folder / "towns.sqlite")
-
-
-def test_values_that_are_not_of_their_columns_type(tmp_path):
+def test_what_is_known_of_a_database(tmp_path):
     with closing(sqlite3.connect(tmp_path / "x.sqlite")) as db:
-        db.execute("CREATE TABLE t (a int, b real, c, d blob, e int, f decimal)")
-        db.execute("INSERT INTO t VALUES (1, 2, 3, x'00ff', 'many', 1.5)")
-        db.execute("INSERT INTO t VALUES (1.5, NULL, 4, 'text', 2, 1)")
+        db.execute(
+            "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT COLLATE NOCASE, b REAL UNIQUE, c, ref REFERENCES s(k))"
+        )
+        db.execute("CREATE TABLE s (k, name TEXT)")
+        db.execute("INSERT INTO t VALUES (1, 'x', 2, NULL, 3), (2, 'x', NULL, x'00ff', 3)")
+        db.execute("INSERT INTO s VALUES (1, 'p'), (1, 'q')")
         db.commit()
-    (table,) = read_tables(tmp_path / "x.sqlite")
-    assert [kind for _, kind in table.columns] == ["float64", "float64", "int64", "string", "string", "float64"]
-    assert table.rows == ((1.0, 2.0, 3, "00ff", "many", 1.5), (1.5, None, 4, "text", "2", 1.0))
+    shape = read_database(tmp_path / "x.sqlite").shape
+    t, s = shape.relations
+    assert [(c.unique, c.nullable, c.collation, c.values) for c in t.columns] == [
+        (True, False, "BINARY", (1, 2)),
+        (False, False, "NOCASE", ("x",)),
+        (True, True, "BINARY", (2.0,)),
+        (False, True, "BINARY", ()),
+        (False, False, "BINARY", (3,)),
+    ]
+    assert [column.unique for column in s.columns] == [False, True]
+    assert shape.links == ((("t", "ref"), ("s", "k")),)
+    assert read_database(tmp_path / "x.sqlite") is read_database(tmp_path / "x.sqlite")
+    assert read_schema(tmp_path / "x.sqlite")["s"] == [("k", ""), ("name", "TEXT")]
+
+
+def test_what_is_guessed_from_names():
+    shape = shape_of({
+        "orders": [["id", "int"], ["customer_id", "int"], ["total", "real"]],
+        "customers": [["customer_id", "int"], ["name", "text"]],
+        "items": [["order_id", "int"], ["quantity", "int"]],
+    })  # fmt: skip
+    known = {(r.name, c.name): (c.unique, c.entity) for r in shape.relations for c in r.columns}
+    assert known == {
+        ("orders", "id"): (True, True), ("orders", "customer_id"): (False, False), ("orders", "total"): (False, False),
+        ("customers", "customer_id"): (True, True), ("customers", "name"): (False, True),
+        ("items", "order_id"): (False, False), ("items", "quantity"): (False, False),
+    }  # fmt: skip
 
 
 def test_databases_are_not_written_to(folder):
@@ -226,7 +288,7 @@ def test_what_is_no_database_is_refused(tmp_path):
     closing(sqlite3.connect(tmp_path / "empty.sqlite")).__exit__()
     for name, named in (("text", "no SQLite database"), ("empty", "no tables"), ("none", "no database|does not exist")):
         with pytest.raises(UserError, match=named):
-            read_tables(tmp_path / f"{name}.sqlite")
+            read_database(tmp_path / f"{name}.sqlite")
 
 
 # ---- the task -------------------------------------------------------------------------------------------------------
@@ -249,7 +311,14 @@ CASES = {
     # name: (gold, answer, exact, execution, reason)
     "gold": (GOLD, block(GOLD), 1, 1, None),
     "bare": (GOLD, GOLD, 1, 1, None),
-    "other text, same result": (GOLD, block("SELECT name FROM city WHERE state LIKE 'TEX%'"), 0, 1, None),
+    "other text, same result": (GOLD, block("SELECT name FROM city WHERE state IS 'texas' AND 1"), 0, 1, None),
+    "same result on the published rows only": (
+        GOLD,
+        block("SELECT name FROM city WHERE state LIKE 'TEX%'"),
+        0,
+        0,
+        "other_result",
+    ),
     "thought first": (GOLD, f"<think>```sql\nSELECT 1\n```</think>{block(GOLD)}", 1, 1, None),
     "rows in another order": (GOLD, block("SELECT name FROM city WHERE state='texas' ORDER BY name DESC"), 0, 1, None),
     "other result": (GOLD, block("SELECT name FROM city"), 0, 0, "other_result"),
@@ -293,10 +362,26 @@ CASES = {
         1,
         None,
     ),
-    "unseen ties cut off": (f"{UNSEEN} LIMIT 1", block(f"{UNSEEN} LIMIT 1"), 1, 1, None),
+    "unseen ties cut off": (f"{UNSEEN} LIMIT 1", block(f"{UNSEEN}, name DESC LIMIT 1"), 0, 1, None),
     "bare column": ("SELECT state, name, COUNT(*) FROM city GROUP BY state", block("SELECT 1"), 0, 0, "other_result"),
-    "null": ("SELECT name FROM city WHERE population IS NULL", block("SELECT 'nome' AS name"), 0, 1, None),
-    "extreme": ("SELECT name, MIN(population) FROM city", block("SELECT 'austin' AS name, 3 AS least"), 0, 1, None),
+    "null": (
+        "SELECT name FROM city WHERE population IS NULL",
+        block("SELECT name FROM city WHERE NOT population NOTNULL"),
+        0,
+        1,
+        None,
+    ),
+    "its rows written out": (GOLD, block("VALUES ('austin'), ('dallas')"), 0, 0, "other_result"),
+    "extreme": (
+        "SELECT name, MIN(population) FROM city",
+        block("SELECT name, population FROM city WHERE population IS NOT NULL ORDER BY population LIMIT 1"),
+        0,
+        1,
+        None,
+    ),
+    "a text in double quotes": (GOLD, block('SELECT name FROM city WHERE "texas" = state'), 1, 1, None),
+    "attaches": (GOLD, block("ATTACH '/etc/passwd' AS x"), 0, 0, "no_query"),
+    "writes": (GOLD, block("WITH x AS (SELECT 1) DELETE FROM city RETURNING name"), 0, 0, "no_query"),
 }  # fmt: skip
 
 
@@ -311,7 +396,7 @@ def test_strict_verdicts(task):
 
 
 def test_compat_verdicts(folder):
-    task = NL2SQL(rules="compat", databases=str(folder), sandbox=SandboxSpec(workers=1))
+    task = NL2SQL(rules="compat", databases=str(folder), sandbox=SandboxSpec(workers=1, wall_seconds=HANGS))
     record = task.record(ROW, "f:1")
     texts = {
         block(GOLD.upper()): (1, 0),  # literals are lowered for the text, not for the database
@@ -327,17 +412,33 @@ def test_compat_verdicts(folder):
     assert [(s.values["exact_match"], s.values["execution_match"]) for s in scores] == list(texts.values())
 
 
-def test_without_a_database_texts_are_compared_and_queries_run_on_empty_tables():
-    task = NL2SQL(sandbox=SandboxSpec(workers=1))
+def test_without_a_database_fillings_judge():
+    task = NL2SQL(sandbox=SandboxSpec(workers=1, wall_seconds=HANGS))
     record = task.record(ROW, "f:1")
-    texts = (GOLD, "SELECT name FROM state", "SELECT title FROM state")
-    right, wrong, broken = task.score_all([(record, answer(block(sql))) for sql in texts])
+    texts = (
+        GOLD,
+        "SELECT c.name FROM city c WHERE 'texas' = c.state",
+        "SELECT name FROM state",
+        "SELECT title FROM state",
+    )
+    scores = task.score_all([(record, answer(block(sql))) for sql in texts])
     task.close()
-    assert (right.values["correct"], wrong.values["correct"]) == (1, 0)
-    assert math.isnan(right.values["execution_match"])
-    assert [s.values["executable_rate"] for s in (right, wrong, broken)] == [1, 1, 0]
-    assert wrong.reason == "other_query"
-    assert right.values.keys() == wrong.values.keys()
+    assert [s.values["correct"] for s in scores] == [1, 1, 0, 0]
+    assert [s.values["execution_match"] for s in scores] == [1, 1, 0, 0]
+    assert [s.values["judged_rate"] for s in scores] == [1] * 4
+    assert [s.values["executable_rate"] for s in scores] == [1, 1, 1, 0]
+    assert scores[2].reason == "other_result"
+    assert isinstance(scores[2].detail["differs_on"], int)
+
+
+def test_a_gold_query_that_gives_nothing_anywhere_is_not_judged_and_counted(task):
+    record = task.record({**ROW, "sql": "SELECT name FROM city WHERE population > 1 AND population < 1"}, "f:1")
+    right, wrong = task.score_all(
+        [(record, answer(block(sql))) for sql in (record.meta["problem"].queries[0], "SELECT 1")]
+    )
+    for score, exact in ((right, 1), (wrong, 0)):
+        assert math.isnan(score.values["execution_match"])
+        assert (score.values["judged_rate"], score.values["gold_failed"], score.values["correct"]) == (0, 0, exact)
 
 
 @pytest.mark.parametrize("schema", [{}, {"city": []}, {"city": [["name", "text"], ["NAME", "text"]]}])
@@ -350,7 +451,7 @@ def test_without_a_schema_that_makes_tables_nothing_is_run(schema):
 
 def test_a_row_may_name_its_database(tmp_path):
     write_database(tmp_path / "databases" / "towns.sqlite")
-    task = NL2SQL(sandbox=SandboxSpec(workers=1))
+    task = NL2SQL(sandbox=SandboxSpec(workers=1, wall_seconds=HANGS))
     rows = tmp_path / "test.jsonl"
     record = task.record({**ROW, "database": "databases/towns.sqlite"}, f"{rows}:1")
     assert task.score(record, answer(GOLD)).values["execution_match"] == 1
@@ -361,9 +462,11 @@ def test_a_row_may_name_its_database(tmp_path):
 
 def test_where_gold_does_not_run_nothing_is_said_of_results(task):
     record = task.record({**ROW, "sql": "SELECT title FROM city"}, "f:1")
-    values = task.score(record, answer(block(GOLD))).values
-    assert math.isnan(values["execution_match"])
-    assert values["correct"] == 0
+    score = task.score(record, answer(block(GOLD)))
+    assert math.isnan(score.values["execution_match"])
+    assert math.isnan(score.values["executable_rate"])
+    assert (score.values["correct"], score.values["judged_rate"], score.values["gold_failed"]) == (0, 0, 1)
+    assert score.detail["gold_status"] == "error"
 
 
 def test_any_of_several_gold_queries_will_do(task):
@@ -429,11 +532,11 @@ PIECES = [
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_is_scored(task, text):
     values = task.score(task.record(ROW, "f:1"), answer(text)).values
-    assert all(0 <= value <= 1 for value in values.values())
+    assert all(0 <= value <= 1 for value in values.values() if not math.isnan(value))
 
 
 def test_sets_of_rows_hold_numbers_however_they_are_written(folder):
-    task = NL2SQL(rules="compat", databases=str(folder), sandbox=SandboxSpec(workers=1))
+    task = NL2SQL(rules="compat", databases=str(folder), sandbox=SandboxSpec(workers=1, wall_seconds=HANGS))
     record = task.record({**ROW, "sql": "SELECT population * 1.5 FROM city WHERE name = 'austin'"}, "f:1")
     texts = {"SELECT 4.5": 1, "SELECT 9 / 2.0": 1, "SELECT CAST(4.5 AS REAL)": 1, "SELECT '4.5'": 0, "SELECT 4.5, 1": 0}
     scores = task.score_all([(record, answer(block(text))) for text in texts])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_posttrain.tasks.numbers import MAX_DIGITS, first_number, parse_number, same_number
+from lightning_posttrain.tasks.numbers import MAX_DIGITS, first_number, parse_number, stated_number
 
 
 @pytest.mark.parametrize(
@@ -90,13 +90,6 @@ def test_the_first_number_of_a_text(text, number):
     assert first_number(text) == number
 
 
-def test_same_number():
-    assert same_number("1,000", "$1000.00")
-    assert same_number("1/2", "0.5")
-    assert not same_number("1000", "1001")
-    assert not same_number("many", "many")
-
-
 def test_the_longest_numbers():
     assert parse_number("9" * MAX_DIGITS) == 10**MAX_DIGITS - 1
     assert parse_number("9" * (MAX_DIGITS + 1)) is None
@@ -110,18 +103,18 @@ def test_the_longest_numbers():
     ["1", "9e9", "1,000", "1 ", "1/", "$ ", "-", ".", " ", "1\t\n", "−$", "1e999999 ", "a1", "1,00", "0,000", "1.1"],
 )
 def test_hostile_text_costs_linear_time(unit):
-    started = time.perf_counter()
+    started = time.process_time()
     for text in (unit * 50_000, "1e" + unit * 50_000, unit * 50_000 + "x"):
         assert parse_number(text) is None or not unit.strip()
         first_number(text)
-    assert time.perf_counter() - started < 5  # a quadratic scan of this takes minutes
+        stated_number(text)
+    assert time.process_time() - started < 60  # a quadratic scan of this takes minutes
 
 
 @given(st.text() | st.text("0123456789,.-+/eE%$ −"))
 def test_any_text_gives_a_number_or_none(text):
-    for number in (parse_number(text), first_number(text)):
+    for number in (parse_number(text), first_number(text), stated_number(text)):
         assert number is None or isinstance(number, Fraction)
-    assert same_number(text, text) == (parse_number(text) is not None)
 
 
 @given(st.integers(-(10**20), 10**20), st.integers(1, 10**20))

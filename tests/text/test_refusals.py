@@ -1,11 +1,12 @@
 """Every set-up and row that would train nothing, or something else than the answers, is refused with its remedy."""
 
 import pytest
-from formats import THINK_OPEN, answers, renderer_for, talk, tokenizer_for
+from formats import answers, renderer_for, talk, tokenizer_for
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from lightning_posttrain.text.render import OverlongRow, Renderer
+from lightning_posttrain.text.lengths import OverlongRow
+from lightning_posttrain.text.render import Renderer
 from lightning_posttrain.text.templates import CHATML
 from lightning_posttrain.text.tokenizer import byte_tokenizer, stop_ids
 from lightning_posttrain.types import Conversation, Message, UserError
@@ -36,13 +37,12 @@ def test_an_unknown_chat_template():
 
 
 @pytest.mark.parametrize("format", ["chat", "plain"])
-def test_answers_that_end_with_the_padding_token(format):
+def test_answers_may_end_with_the_padding_token(format):
+    """Nothing is ever padded here, so the end stays supervised."""
     tokenizer = byte_tokenizer()
     tokenizer.pad_token = "<|im_end|>"
     renderer = Renderer(tokenizer, stop_ids(tokenizer), format=format)
-    refused(renderer, talk("q", "a"), "answers end with '<|im_end|>', which is also the padding token", "`pad_token`")
-    tokenizer.pad_token = "<|pad|>"  # a stop token that ends no answer may pad
-    assert Renderer(tokenizer, stop_ids(tokenizer, extra=["<|pad|>"]), format=format).sequence(talk("q", "a"))
+    assert answers(renderer, renderer.sequence(talk("q", "a"))) == ["a<|im_end|>"]
 
 
 def test_plain_needs_its_eos_among_the_stops():
@@ -68,14 +68,23 @@ def test_a_broken_template():
     refused(renderer_for(chat_template="{{ messages[0].content + 1 }}"), talk("q", "a"), "chat template refuses")
 
 
-def test_a_template_that_rewrites_earlier_turns():
+def test_one_sequence_is_asked_for_where_each_answer_has_its_own():
     thoughts = talk("q", "<think>\nold\n</think>\n\na", "r", "b")
-    refused(renderer_for("qwen3"), thoughts, "the text before message 3", "supervise: last_turn")
+    with pytest.raises(UserError, match=r"^f.jsonl:7: earlier turns change.*`supervise: last_turn`"):
+        renderer_for("qwen3").sequence(thoughts)
 
 
-def test_an_answer_that_does_not_continue_its_generation_prompt():
-    renderer = renderer_for(chat_template=THINK_OPEN)
-    refused(renderer, talk("q", "a"), "message 1 does not continue its generation prompt", "enable_thinking: false")
+def test_an_answer_with_thoughts_after_a_generation_prompt_that_closed_them():
+    renderer = renderer_for("qwen3", template_kwargs={"enable_thinking": False})
+    row = talk("q", "<think>\nso\n</think>\n\na")
+    refused(renderer, row, "message 1 does not continue its generation prompt", "enable_thinking: true")
+
+
+def test_variables_that_change_nothing_or_too_much():
+    (note,) = renderer_for(template_kwargs={"enable_thinking": False}).sequence(talk("q", "a")).notes
+    assert "no variable 'enable_thinking'" in note
+    with pytest.raises(UserError, match="messages is set by the library"):
+        renderer_for(template_kwargs={"messages": []})
 
 
 @pytest.mark.parametrize("content", ["", " \n"])

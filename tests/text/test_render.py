@@ -82,7 +82,8 @@ def test_qwen3_thoughts():
     assert answers(off, off.sequence(talk("q", "a"))) == ["a<|im_end|>"]
     assert off.tokenizer.decode(off.prompt(talk("q").messages)).endswith("assistant\n<think>\n\n</think>\n\n")
     last = renderer_for("qwen3", supervise="last_turn")
-    sequence = last.sequence(talk("q", "<think>\nold\n</think>\n\na", "r", "<think>\nnew\n</think>\n\nb"))
+    row = talk("q", "<think>\nold\n</think>\n\na", "r", "<think>\nnew\n</think>\n\nb")
+    sequence = last.sequence(row)
     assert "old" not in whole(last, sequence)
     assert answers(last, sequence) == ["<think>\nnew\n</think>\n\nb<|im_end|>"]
 
@@ -144,9 +145,10 @@ def test_fingerprint_follows_every_option_and_no_call():
         {"supervise": "last_turn"},
         {"overlong": "drop"},
         {"special_text": "allow"},
+        {"special_text": "text"},
         {"format": "plain"},
         {"chat_template": "{{ messages }}"},
-        {"template_kwargs": {"enable_thinking": False}},
+        {"template_kwargs": {"bos_token": ""}},
         {"vocab_size": 300},
     ]
     renderers = [renderer_for(**o) for o in options]
@@ -174,14 +176,18 @@ filled = clean.filter(str.strip)
 def test_every_prompt_is_a_prefix_and_the_supervised_tokens_are_the_answers(name, turns, system):
     renderer = RENDERERS[name]
     conversation = talk(*[text for turn in turns for text in turn], system=system)
-    sequence = renderer.sequence(conversation)
+    sequences = renderer.sequences(conversation)
     end = renderer.tokenizer.eos_token
     every = renderer.supervise == "all_turns"
     expected = [answer + end for _, answer in (turns if every else turns[-1:])]
-    assert answers(renderer, sequence) == expected
+    assert [answer for sequence in sequences for answer in answers(renderer, sequence)] == expected
     for i, message in enumerate(conversation.messages):
         if message.role == "assistant" and (every or i == len(conversation.messages) - 1):
             prompt = renderer.prompt(conversation.messages[:i])
-            assert sequence.ids[: len(prompt)].tolist() == prompt
-            assert sequence.supervised[len(prompt)]
-            assert not sequence.supervised[len(prompt) - 1]
+            assert any(
+                sequence.ids[: len(prompt)].tolist() == prompt
+                and sequence.supervised[len(prompt)]
+                and not sequence.supervised[len(prompt) - 1]
+                for sequence in sequences
+                if len(sequence.ids) > len(prompt)
+            )

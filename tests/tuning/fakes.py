@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,7 +74,6 @@ class FakeRuns:
 
     Args:
         value: of the objective, by parameters.
-        seconds: that a run takes.
         codes: number of a trial -> exit code in place of 0.
         says: number of a trial -> what it writes to its log.
     """
@@ -83,11 +81,10 @@ class FakeRuns:
     def __init__(
         self,
         value: Callable[[dict[str, Any]], float] = quality,
-        seconds: float = 0.0,
         codes: dict[int, int] | None = None,
         says: dict[int, str] | None = None,
     ) -> None:
-        self.value, self.seconds, self.codes, self.says = value, seconds, codes or {}, says or {}
+        self.value, self.codes, self.says = value, codes or {}, says or {}
         self.ran: list[int] = []
         self.params: list[dict[str, Any]] = []
 
@@ -96,9 +93,7 @@ class FakeRuns:
         self.params.append(dict(job.params))
         with job.log.open("a") as log:
             log.write(f"$ lightning-posttrain fit\n{self.says.get(job.number, 'trained')}\n")
-        end = time.monotonic() + self.seconds
-        while not look() and time.monotonic() < end:
-            time.sleep(0.01)
+        look()
         if code := self.codes.get(job.number, 0):
             return code
         evaluate(job.folder, 10, self.value(dict(job.params)))

@@ -1,9 +1,10 @@
-"""Stands in for the program in tests of trials as processes: a run that takes a while and leaves what a run leaves.
+"""Stands in for the program in tests of trials as processes: a run that leaves what a run leaves.
 
-    python program.py SECONDS RECORD fit ... --run.dir=DIR --run.resume=true
+    python program.py RECORD fit ... --run.dir=DIR --run.resume=true
 
 It appends a line to RECORD when it starts and when it ends, goes on from the steps it has counted, saves them on
-SIGTERM, and ignores that where the run directory holds a file STUBBORN.
+SIGTERM, and ignores that where the run directory holds a file STUBBORN. While a file HOLD_<name of DIR> lies beside
+RECORD it takes one step and waits.
 """
 
 import json
@@ -14,9 +15,11 @@ import time
 from pathlib import Path
 
 STEPS = 10
+LONGEST = 600.0
+"""Seconds after which a run that is held goes on, as after a test that has failed."""
 
 
-def main(seconds: float, record: Path, words: list[str]) -> int:
+def main(record: Path, words: list[str]) -> int:
     folder = Path(next(word.split("=", 1)[1] for word in words if word.startswith("--run.dir=")))
     point = [word for word in words if word.startswith("--") and not word.startswith("--run.")]
 
@@ -25,7 +28,7 @@ def main(seconds: float, record: Path, words: list[str]) -> int:
         with record.open("a") as file:
             file.write(json.dumps({**facts, "pid": os.getpid(), "at": time.time()}) + "\n")
 
-    counted = folder / "steps"
+    counted, hold = folder / "steps", record.parent / f"HOLD_{folder.name}"
     step = int(counted.read_text()) if counted.is_file() else 0
     stop: list[int] = []
     stubborn = (folder / "STUBBORN").exists()
@@ -33,9 +36,11 @@ def main(seconds: float, record: Path, words: list[str]) -> int:
     (folder / "run.json").write_text(json.dumps({"status": "running"}))
     say("start", step)
     while step < STEPS and not stop:
-        time.sleep(seconds / STEPS)
         step += 1
         counted.write_text(str(step))
+        until = time.monotonic() + LONGEST
+        while hold.exists() and not stop and time.monotonic() < until:
+            time.sleep(0.01)
     if stop:
         say("stop", step)
         return 143
@@ -50,4 +55,4 @@ def main(seconds: float, record: Path, words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(float(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]))
+    raise SystemExit(main(Path(sys.argv[1]), sys.argv[2:]))

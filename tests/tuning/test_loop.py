@@ -11,6 +11,7 @@ import yaml
 from optuna.exceptions import StorageInternalError
 
 from lightning_posttrain.env_config import load_file
+from lightning_posttrain.tuning import loop
 from lightning_posttrain.tuning.loop import Loop
 from lightning_posttrain.tuning.settings import Objective, PrunerSpec
 from lightning_posttrain.types import UserError
@@ -106,25 +107,41 @@ def test_an_objective_that_is_never_logged_stops_the_study_after_one_run(tmp_pat
     assert [row["state"] for row in table(tmp_path)][:2] == ["FAILED", "WAITING"]
 
 
+class Clock:
+    """A clock that the test moves; the rest is the real `time`."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(loop, "time", self)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 class Learning(FakeRuns):
-    """Evaluates at steps 10, 20, 30, and waits to be stopped in between."""
+    """Evaluates at steps 10, 20, 30, and lets the loop look after each."""
+
+    def __init__(self, value, clock):
+        super().__init__(value)
+        self.clock = clock
 
     def __call__(self, job, look):
         self.ran.append(job.number)
         for step in (10, 20, 30):
             evaluate(job.folder, step, step / 100 * self.value(dict(job.params)))
-            end = time.monotonic() + 0.25  # longer than between two readings
-            while time.monotonic() < end:
-                if look():
-                    return 143
-                time.sleep(0.02)
+            self.clock.now += 60  # longer than between two readings
+            if look():
+                return 143
         finish(job.folder)
         return 0
 
 
-def test_a_hopeless_trial_is_pruned(tmp_path):
+def test_a_hopeless_trial_is_pruned(tmp_path, monkeypatch):
     pruner = PrunerSpec("median", warmup_steps=15, n_startup_trials=2)
-    runs = Learning(lambda params: 1.0 if params[LR] < 2e-5 else 0.1)
+    runs = Learning(lambda params: 1.0 if params[LR] < 2e-5 else 0.1, Clock(monkeypatch))
     study = go(settings(tmp_path, n_trials=3, pruner=pruner), runs)
     rows = table(tmp_path)
     assert [row["state"] for row in rows] == ["COMPLETE", "COMPLETE", "PRUNED"]
@@ -139,34 +156,37 @@ def test_a_hopeless_trial_is_pruned(tmp_path):
 @pytest.mark.parametrize(
     "pruner", [PrunerSpec(), PrunerSpec("median", 40, 2), PrunerSpec("median", 0, 3)], ids=["none", "warmup", "startup"]
 )
-def test_nothing_is_pruned_unless_it_may_be(tmp_path, pruner):
-    runs = Learning(lambda params: 1.0 if params[LR] < 2e-5 else 0.1)
+def test_nothing_is_pruned_unless_it_may_be(tmp_path, pruner, monkeypatch):
+    runs = Learning(lambda params: 1.0 if params[LR] < 2e-5 else 0.1, Clock(monkeypatch))
     go(settings(tmp_path, n_trials=3, pruner=pruner), runs)
     assert {row["state"] for row in table(tmp_path)} == {"COMPLETE"}
 
 
-def test_a_trial_may_take_too_long(tmp_path):
+def test_a_trial_may_take_too_long(tmp_path, monkeypatch):
+    clock = Clock(monkeypatch)
+
     class Slow(FakeRuns):
         def __call__(self, job, look):
-            end = time.monotonic() + (5 if job.number == 0 else 0)
-            while time.monotonic() < end:
-                if look():
-                    return 143
-                time.sleep(0.01)
-            return super().__call__(job, look)
+            clock.now += 6 if job.number == 0 else 4
+            return 143 if look() else super().__call__(job, look)
 
-    began = time.monotonic()
-    go(settings(tmp_path, n_trials=2, trial_timeout_seconds=0.2), Slow())
-    assert time.monotonic() - began < 5
+    go(settings(tmp_path, n_trials=2, trial_timeout_seconds=5.0), Slow())
     rows = table(tmp_path)
     assert [row["state"] for row in rows] == ["FAILED", "COMPLETE"]
-    assert rows[0]["reason"] == "took longer than trial_timeout_seconds=0.2"
+    assert rows[0]["reason"] == "took longer than trial_timeout_seconds=5"
 
 
-def test_no_trial_is_begun_after_the_time_of_the_process(tmp_path, capsys):
-    runs = FakeRuns(seconds=0.3)
-    go(settings(tmp_path, timeout_seconds=0.2), runs)
-    assert runs.ran == [0]
+def test_no_trial_is_begun_after_the_time_of_the_process(tmp_path, monkeypatch, capsys):
+    clock = Clock(monkeypatch)
+
+    class Slow(FakeRuns):
+        def __call__(self, job, look):
+            clock.now += 3
+            return super().__call__(job, look)
+
+    runs = Slow()
+    go(settings(tmp_path, timeout_seconds=5.0), runs)
+    assert runs.ran == [0, 1]  # the second began in time
     assert "no other trial is begun" in capsys.readouterr().out
     go(settings(tmp_path), runs)
     assert runs.ran == [0, 1, 2, 3, 4, 5]

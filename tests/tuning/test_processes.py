@@ -23,6 +23,7 @@ import pytest
 from lightning_posttrain.commands import tune_trial
 from lightning_posttrain.commands.tune_trial import TrialProcess
 from lightning_posttrain.tuning.loop import Job
+from tests.conftest import HANGS
 from tests.tuning.fakes import open_study, settings
 from tests.tuning.program import STEPS
 from tests.tuning.worker import SPACE
@@ -32,10 +33,10 @@ ROOT = Path(__file__).parents[2]
 POINTS = 12
 
 
-def work(folder: Path, url: str = "", seconds: float = 0.05) -> subprocess.Popen[bytes]:
+def work(folder: Path, url: str = "") -> subprocess.Popen[bytes]:
     """A process at work on the study in ``folder``."""
     settings(folder)  # writes its base
-    command = [sys.executable, "-m", "tests.tuning.worker", folder, url, str(seconds), folder / "record.jsonl"]
+    command = [sys.executable, "-m", "tests.tuning.worker", folder, url, folder / "record.jsonl"]
     with (folder / "worker.txt").open("ab") as log:
         return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
 
@@ -46,8 +47,8 @@ def record(folder: Path, what: str = "") -> list[dict[str, Any]]:
     return [line for line in lines if not what or line["what"] == what]
 
 
-def wait_for(happened: Callable[[], Any], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
+def wait_for(happened: Callable[[], Any]) -> None:
+    end = time.monotonic() + HANGS
     while not happened():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.02)
@@ -55,7 +56,7 @@ def wait_for(happened: Callable[[], Any], seconds: float = 60) -> None:
 
 def ended(process: subprocess.Popen[bytes], folder: Path) -> int:
     try:
-        return process.wait(120)
+        return process.wait(HANGS)
     except subprocess.TimeoutExpired:
         process.kill()
         raise AssertionError((folder / "worker.txt").read_text()) from None
@@ -80,12 +81,14 @@ def test_two_processes_never_run_the_same_point(tmp_path):
 
 def test_a_study_whose_process_was_killed_goes_on_where_it_was(tmp_path):
     """Killed in the third trial, with its run: what is finished is not repeated, the third goes on."""
-    worker = work(tmp_path, seconds=1.0)
+    (tmp_path / "HOLD_trial_2").touch()
+    worker = work(tmp_path)
     wait_for(lambda: (tmp_path / "study/trial_2/steps").is_file())
     worker.kill()
     worker.wait()
     os.kill(record(tmp_path, "start")[2]["pid"], signal.SIGKILL)
-    assert ended(work(tmp_path, seconds=0.05), tmp_path) == 0
+    (tmp_path / "HOLD_trial_2").unlink()
+    assert ended(work(tmp_path), tmp_path) == 0
     starts = record(tmp_path, "start")
     assert Counter(line["run"] for line in starts) == {f"trial_{n}": 1 + (n == 2) for n in range(POINTS)}
     assert [line["step"] for line in starts if line["run"] == "trial_2"][1] > 0
@@ -94,34 +97,39 @@ def test_a_study_whose_process_was_killed_goes_on_where_it_was(tmp_path):
 
 
 def test_a_run_that_outlives_its_process_is_waited_for(tmp_path):
-    worker = work(tmp_path, seconds=8.0)
+    (tmp_path / "HOLD_trial_0").touch()
+    worker = work(tmp_path)
     wait_for(lambda: (tmp_path / "study/trial_0/steps").is_file())
     worker.kill()
     worker.wait()
-    other = work(tmp_path, seconds=0.05)
-    wait_for(lambda: len(record(tmp_path, "start")) > 1)
+    other = work(tmp_path)
+    wait_for(lambda: "waiting for the run that an earlier tune left" in (tmp_path / "worker.txt").read_text())
+    assert [(line["run"], line["what"]) for line in record(tmp_path)] == [("trial_0", "start")]
+    (tmp_path / "HOLD_trial_0").unlink()
+    assert ended(other, tmp_path) == 0
     first = record(tmp_path)[:2]
     assert [(line["run"], line["what"]) for line in first] == [("trial_0", "start"), ("trial_0", "end")]
-    assert "waiting for the run that an earlier tune left" in (tmp_path / "worker.txt").read_text()
-    assert ended(other, tmp_path) == 0
     assert len(record(tmp_path, "start")) == len(record(tmp_path, "end")) == POINTS
 
 
 def test_a_signal_reaches_the_run_and_stops_the_study(tmp_path):
-    worker = work(tmp_path, seconds=30.0)
+    (tmp_path / "HOLD_trial_0").touch()
+    worker = work(tmp_path)
     wait_for(lambda: (tmp_path / "study/trial_0/steps").is_file())
     worker.send_signal(signal.SIGTERM)
     assert ended(worker, tmp_path) == 143
     (stopped,) = record(tmp_path, "stop")
     assert 0 < stopped["step"] < STEPS
-    assert ended(work(tmp_path, seconds=0.05), tmp_path) == 0
+    (tmp_path / "HOLD_trial_0").unlink()
+    assert ended(work(tmp_path), tmp_path) == 0
     assert record(tmp_path)[2]["step"] == stopped["step"]
 
 
 def test_a_run_that_does_not_stop_is_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(tune_trial, "GRACE", 0.3)
     (tmp_path / "STUBBORN").touch()
-    program = [sys.executable, str(Path(__file__).with_name("program.py")), "30", str(tmp_path / "record.jsonl")]
+    (tmp_path / f"HOLD_{tmp_path.name}").touch()
+    program = [sys.executable, str(Path(__file__).with_name("program.py")), str(tmp_path / "record.jsonl")]
     run = TrialProcess(lambda job: ["fit"], [], [], program)
     assert run(Job(0, {}, tmp_path), lambda: (tmp_path / "steps").is_file()) == -signal.SIGKILL
     assert (tmp_path / "log.txt").read_text() == f"$ lightning-posttrain fit --run.dir={tmp_path} --run.resume=true\n"
@@ -170,7 +178,7 @@ def server() -> Iterator[str]:
             yield f"postgresql://tuner:pass%2Fword%401@127.0.0.1:{port}/postgres"
         finally:
             process.send_signal(signal.SIGINT)  # "fast shutdown"
-            process.wait(30)
+            process.wait(HANGS)
 
 
 def _unprivileged(folder: Path) -> dict[str, Any]:

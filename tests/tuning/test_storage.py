@@ -96,5 +96,5 @@ def test_a_turn_is_one_at_a_time(tmp_path):
     with pytest.raises(ZeroDivisionError), storage.turn():  # an error gives it back too
         most.append((len(inside) + 1) / len(most[:0]))
     for thread in threads:
-        thread.join(20)
+        thread.join()
     assert (len(most), set(most)) == (20, {1})

@@ -1,4 +1,4 @@
-"""A process that works on a study with the stand-in program, so that a test can kill it: FOLDER URL SECONDS RECORD."""
+"""A process that works on a study with the stand-in program, so that a test can kill it: FOLDER URL RECORD."""
 
 import subprocess
 import sys
@@ -19,12 +19,12 @@ SPACE = {
 }
 
 
-def main(folder: Path, url: str, seconds: str, record: str) -> int:
+def main(folder: Path, url: str, record: str) -> int:
     results.write_figures = lambda *_: []
     children: list[subprocess.Popen[bytes]] = []
     with passing_on(children) as received:
         study = open_study(settings(folder, space=SPACE, storage=url or None))
-        program = [sys.executable, str(Path(__file__).with_name("program.py")), seconds, record]
+        program = [sys.executable, str(Path(__file__).with_name("program.py")), record]
         run = TrialProcess(lambda job: ["fit", *words(job.params, {})], children, received, program)
         Loop(study, run, received).go()
         return 128 + received[0] if received else 0

@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 from ibis.backends.duckdb import Backend
 
-from . import database, gate, results
+from . import database, gate, results, sqlite
 
 Mark = Callable[[str], object]
 
@@ -43,21 +43,26 @@ class Setting:
     output_bytes: int
 
 
-def run(setting: Setting, job: dict[str, Any], mark: Mark) -> bytes:
+def run(setting: Setting, job: dict[str, Any], databases: list[Any], mark: Mark) -> bytes:
     """The answer of a snippet as JSON; whatever happens in it, this returns, unless the process ends."""
     executed = database.Executed()
     con, max_rows, output_bytes = setting.con, setting.max_rows, setting.output_bytes
     try:
-        if job["language"] == "sql":
+        outcome: dict[str, Any] = {"status": "ok"}
+        if job["language"] == "sqlite":
+            outcome |= {"parts": _sqlite(job, databases, max_rows, mark)}
+        elif job["language"] == "sql":
             columns, rows = _sql(con, job, max_rows, mark)
-            outcome: dict[str, Any] = {"deferred": False}
+            outcome |= {"columns": columns, "rows": rows}
         else:
             database.redirect(con, setting.names, executed)
             value = _python(job, setting.variables, mark)
-            outcome = {"deferred": isinstance(value, results.ibis.Expr) or bool(executed.entries)}
+            outcome |= {"deferred": isinstance(value, results.ibis.Expr) or bool(executed.entries)}
             columns, rows = results.answer(con, value, executed, max_rows)
-        payload = _encoded({**outcome, "status": "ok", "columns": columns, "rows": rows})
-        mark("e")
+            outcome |= {"columns": columns, "rows": rows}
+        payload = _encoded(outcome)
+        if outcome.get("parts", [outcome])[0]["status"] == "ok":
+            mark("e")
         if len(payload) <= output_bytes:
             return payload
         raise _Stop("output_limit", ValueError(f"a result of more than {output_bytes} bytes"))
@@ -93,6 +98,17 @@ def _encoded(outcome: dict[str, Any]) -> bytes:
     return json.dumps(outcome, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
 
 
+def _sqlite(job: dict[str, Any], databases: list[Any], max_rows: int, mark: Mark) -> list[dict[str, Any]]:
+    """What a query gives on each database. That the first of them took it is known once it has run there."""
+    parts = []
+    for db, max_steps in zip(databases, job["max_steps"], strict=True):
+        parts.append(sqlite.answered(db, job["code"], max_rows, max_steps))
+        if len(parts) == 1:
+            for letter in "pgb" if parts[0]["status"] == "ok" else "":
+                mark(letter)
+    return parts
+
+
 def _sql(con: Backend, job: dict[str, Any], max_rows: int, mark: Mark) -> tuple[results.Columns, results.Rows]:
     statements = duckdb.extract_statements(job["code"])
     mark("p")
@@ -122,22 +138,20 @@ def _python(job: dict[str, Any], space: dict[str, Any], mark: Mark) -> Any:
     """Run the blocks; the value of the answer."""
     warnings.simplefilter("ignore")
     tree = _parsed(job["code"])
+    named = _assigns_result(tree)
     mark("p")
-    if job["gate"] and gate.check(tree):
-        mark("n")
+    tree = _checked(tree, job["gate"], mark)
     mark("g")
+    space[gate.LOOK] = gate.looked
     for block in job["prelude"]:
         try:
-            earlier = _parsed(block)
-            if job["gate"] and gate.check(earlier):
-                mark("n")
-            _execute(earlier, space)
+            _execute(_checked(_parsed(block), job["gate"], mark), space)
         except MemoryError:
             raise
         except BaseException:
             continue
     value = _execute(tree, space)
-    if value is None or _assigns_result(tree):
+    if value is None or named:
         value = space.get("result", value)
     mark("b")
     return value
@@ -148,6 +162,15 @@ def _parsed(code: str) -> ast.Module:
         return ast.parse(code)
     except MemoryError as error:  # what the parser says about too deep a nesting
         raise _Stop("error", SyntaxError("too deeply nested")) from error
+
+
+def _checked(tree: ast.Module, gated: bool, mark: Mark) -> ast.Module:
+    """A block as it is run; with the gate, what it uses is looked at before and while it runs."""
+    if not gated:
+        return tree
+    if gate.check(tree):
+        mark("n")
+    return gate.guarded(tree)
 
 
 def _execute(tree: ast.Module, space: dict[str, Any]) -> Any:

@@ -13,7 +13,7 @@ import math
 import os
 import socket
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Boot:
     filter_: bytes = b""
     tables: bytes = b"[]"
     setting: Any = None
+    databases: dict[str, Any] = field(default_factory=dict)
 
     def address_space(self) -> int:
         """Bytes of this process. The file was opened while files could be."""
@@ -52,9 +53,15 @@ def main(handle: int) -> None:
     trainer = Trainer(sock, parent)
     boot = start(spec)
     frames.send(sock, json.dumps({"mechanisms": boot.mechanisms}).encode())
-    while (tables := trainer.message()) is not None and (job := frames.receive(sock)) is not None:
-        problem = prepare(boot, tables)
-        header, written = ({"tables": problem}, b"") if problem else serve(boot, job, trainer)
+    while (tables := trainer.message()) is not None:
+        told = json.loads(frames.receive(sock) or b"{}")
+        images = {digest: frames.receive(sock) or b"" for digest in told["new"]}
+        job = frames.receive(sock)
+        if job is None:
+            return
+        problem = prepare(boot, tables) or hold(boot, images, told["forget"])
+        databases = [boot.databases[digest] for digest in told["use"]] if not problem else []
+        header, written = ({"tables": problem}, b"") if problem else serve(boot, job, databases, trainer)
         frames.send(sock, json.dumps(header).encode())
         frames.send(sock, written)
 
@@ -102,6 +109,8 @@ def _warm_up(con: Any, snippet: Any, database: Any) -> None:
         database.sql_type(kind)
     import ibis
 
+    from . import sqlite
+
     warm = con.table("warm")
     grouped = warm.filter(warm.x > 0).group_by("k").agg(s=warm.x.sum(), m=warm.f.mean()).order_by(ibis.desc("s"))
     ranked = warm.mutate(r=ibis.row_number().over(group_by="k", order_by=ibis._.x), y=ibis._.d.year())
@@ -109,6 +118,7 @@ def _warm_up(con: Any, snippet: Any, database: Any) -> None:
         snippet.results.run(con, expr, 10)
         expr.execute()
     con.con.execute("SELECT now() AT TIME ZONE 'UTC', current_date, 'x' ~ 'y', TIMESTAMPTZ '2024-01-01'").fetchall()
+    sqlite.warm_up()
     for value in (1, 1.5, "a", True, warm.execute()):
         snippet.results.answer(con, value, database.Executed(), 10)
     del expr, value
@@ -139,14 +149,27 @@ def prepare(boot: Boot, tables: bytes) -> str:
     return ""
 
 
-def serve(boot: Boot, job: bytes, trainer: Trainer) -> tuple[dict[str, Any], bytes]:
+def hold(boot: Boot, images: dict[str, bytes], forget: list[str]) -> str:
+    """Open databases that are new, and close those that have to go; what is wrong with one."""
+    from . import sqlite
+
+    for digest in forget:
+        boot.databases.pop(digest).close()
+    try:
+        boot.databases |= {digest: sqlite.opened(image) for digest, image in images.items()}
+    except sqlite.sqlite3.Error as error:
+        return f"a database: {error}"
+    return ""
+
+
+def serve(boot: Boot, job: bytes, databases: list[Any], trainer: Trainer) -> tuple[dict[str, Any], bytes]:
     """Run one job: what happened to its process, and what it wrote."""
     reader, writer = os.pipe()
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         try:
-            _become_snippet(boot, job, writer, parent)
+            _become_snippet(boot, job, databases, writer, parent)
         finally:
             os._exit(70)
     os.close(writer)
@@ -156,7 +179,7 @@ def serve(boot: Boot, job: bytes, trainer: Trainer) -> tuple[dict[str, Any], byt
         os.close(reader)
 
 
-def _become_snippet(boot: Boot, message: bytes, writer: int, parent: int) -> None:
+def _become_snippet(boot: Boot, message: bytes, databases: list[Any], writer: int, parent: int) -> None:
     from . import snippet
 
     os.setsid()
@@ -169,7 +192,7 @@ def _become_snippet(boot: Boot, message: bytes, writer: int, parent: int) -> Non
     job = json.loads(message)
     _give_up(boot, memory)
     os.write(3, b"r")
-    snippet.finish(3, snippet.run(boot.setting, job, lambda letter: os.write(3, letter.encode())))
+    snippet.finish(3, snippet.run(boot.setting, job, databases, lambda letter: os.write(3, letter.encode())))
 
 
 def _give_up(boot: Boot, memory: int) -> None:

@@ -48,6 +48,8 @@ class EnterpriseSpec:
             is no test part of its own.
         test_ids: PubMedQA's test_ground_truth.json, where it is not in the source.
         only: data sets of text2sql-data; None = all.
+        test_only: of TAT-QA, only the test part of the splits ``seed``, ``seed_v1`` and ``official``, without the
+            files of the others.
     """
 
     source: str
@@ -57,6 +59,7 @@ class EnterpriseSpec:
     test_share: float = 0.1
     test_ids: str | None = None
     only: Sequence[str] | None = None
+    test_only: bool = False
 
     def check(self, task: str) -> None:
         """Raise UserError naming the first field with an impossible value."""
@@ -64,6 +67,8 @@ class EnterpriseSpec:
             raise UserError(f"{task}: split={self.split!r}; give one of {', '.join(SPLITS[task])}")
         if type(self.seed) is not int:
             raise UserError(f"seed={self.seed!r}; give a whole number")
+        if self.test_only and self.split == "stratified":
+            raise UserError("test_only=True: a drawn split needs all rows; add --split seed, seed_v1 or official")
         for name in ("val_share", "test_share"):
             if not 0 < getattr(self, name) < 0.5:
                 raise UserError(f"{name}={getattr(self, name)}; give a share above 0 and below 0.5")
@@ -116,7 +121,7 @@ def prepared(task: str, spec: EnterpriseSpec) -> Prepared:
         parts, note = _tatqa(source, spec)
     else:
         source = read_nl2sql(spec.source, spec.only)
-        parts, note = _nl2sql(source, spec), ""
+        parts, note = _nl2sql(source, spec), source.note
     return _finished(task, spec, source, parts, note, files)
 
 
@@ -163,22 +168,8 @@ def _pubmedqa(rows: list[Sourced], spec: EnterpriseSpec, test_ids: set[str]) -> 
 
 
 def _tatqa(source: Source, spec: EnterpriseSpec) -> tuple[Parts, str]:
-    needed = {"official": ("train", "dev", "test_gold"), "seed": ("train", "dev"), "seed_v1": ("train", "dev")}
-    for part in needed.get(spec.split, ()):
-        if part not in source.parts:
-            raise UserError(
-                f"split={spec.split}: source={spec.source} lacks tatqa_dataset_{part}.json (it has "
-                f"{', '.join(source.parts)}); add it, use --source hub, or --split stratified"
-            )
-    if spec.split == "official":
-        return {
-            part: source.parts[name] for part, name in zip(("train", "val", "test"), needed["official"], strict=True)
-        }, ""
-    if spec.split != "stratified":  # the original left out every answer that is falsy in Python: all zeros
-        train, dev = ([row for row in source.parts[part] if row[0]["answer"]] for part in ("train", "dev"))
-        left_out = sum(len(source.parts[part]) for part in ("train", "dev")) - len(train) - len(dev)
-        parts = in_order(train, {"val": 100}, spec.source) if spec.split == "seed" else {"train": train}
-        return {**parts, "test": dev}, f"{left_out} questions left out, as in the original: their answer is 0"
+    if spec.split != "stratified":
+        return _tatqa_published(source, spec)
     shares = {"train": 1 - spec.val_share, "val": spec.val_share}
     pool = source.parts.get("train")
     test = source.parts.get("test_gold", source.parts.get("dev"))
@@ -189,6 +180,30 @@ def _tatqa(source: Source, spec: EnterpriseSpec) -> tuple[Parts, str]:
         note = f"only {', '.join(source.parts)} is there: all parts are drawn from it, by documents"
     drawn = stratified(pool, shares, spec.seed, lambda row: row["answer_type"], lambda row: row["document"])
     return drawn if note else {**drawn, "test": shuffled(test or [], spec.seed)}, note
+
+
+def _tatqa_published(source: Source, spec: EnterpriseSpec) -> tuple[Parts, str]:
+    """The parts of the published files; the last one is the test part."""
+    needed: tuple[str, ...] = ("train", "dev", "test_gold") if spec.split == "official" else ("train", "dev")
+    needed = needed[-1:] if spec.test_only else needed
+    for part in needed:
+        if part not in source.parts:
+            raise UserError(
+                f"split={spec.split}: source={spec.source} lacks tatqa_dataset_{part}.json (it has "
+                f"{', '.join(source.parts)}); add it, use --source hub or --split stratified, or make the test part "
+                f"alone from {'test_gold' if spec.split == 'official' else 'dev'}: --test_only true"
+            )
+    if spec.split == "official":
+        names = ("train", "val", "test")[-len(needed) :]
+        return {name: source.parts[part] for name, part in zip(names, needed, strict=True)}, ""
+    # The original left out every answer that is falsy in Python: all zeros.
+    kept = {part: [row for row in source.parts[part] if row[0]["answer"]] for part in needed}
+    left_out = sum(len(source.parts[part]) - len(rows) for part, rows in kept.items())
+    parts = {} if spec.test_only else {"train": kept["train"]}
+    if spec.split == "seed" and parts:
+        parts = in_order(kept["train"], {"val": 100}, spec.source)
+    note = f"{left_out} questions left out, as in the original: their answer is 0"
+    return {**parts, "test": kept["dev"]}, note
 
 
 def _nl2sql(source: Source, spec: EnterpriseSpec) -> Parts:
@@ -268,6 +283,9 @@ def _stats(task: Task, rows: Sequence[Sourced]) -> dict[str, Any]:
         for name in ("label_name", "answer_type", "scale", "db_id")
         if all(name in row for row, _ in rows)
     }
+    if any("target_runs" in row for row, _ in rows):
+        failing = Counter(str(row["db_id"]) for row, _ in rows if not row["target_runs"])
+        counted["targets_that_do_not_run"] = dict(sorted(failing.items()))
     if isinstance(task, PubMedQA):
         counted["answer"] = dict(sorted(Counter(row["answer"] for row, _ in rows).items()))
     return {

@@ -49,6 +49,7 @@ class Source:
         labels: names by id, for banking77.
         databases: id -> SQLite file, for nl2sql.
         about: key of `ABOUT`.
+        note: what a user has to know of it, or nothing.
     """
 
     parts: Mapping[str, list[Sourced]]
@@ -56,6 +57,7 @@ class Source:
     about: str
     labels: tuple[str, ...] = ()
     databases: Mapping[str, Path] = field(default_factory=dict)
+    note: str = ""
 
 
 def read_banking77(source: str) -> Source:

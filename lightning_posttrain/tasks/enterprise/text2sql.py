@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from ...records.sources import read_rows
 from ...types import UserError
-from ..nl2sql.database import compiles, read_schema
+from ..nl2sql.database import compiles_in, emptied, opened, read_schema
 from .sources import Row, Source, Sourced, fingerprints, hub_name, is_hub
 
 Columns = dict[str, list[tuple[str, str]]]
@@ -17,6 +18,8 @@ Columns = dict[str, list[tuple[str, str]]]
 
 def read_nl2sql(source: str, only: Sequence[str] | None = None) -> Source:
     """Rows of the task nl2sql in one part, ``all``; each with the ``pattern`` of its query and published splits.
+
+    A data set of a folder that cannot be read is left out and named in the note, unless it is asked for by ``only``.
 
     Args:
         source: a folder of text2sql-data (``NAME.json`` beside ``NAME-schema.csv``), a file of SkyRL-SQL's rows,
@@ -44,35 +47,89 @@ def read_nl2sql(source: str, only: Sequence[str] | None = None) -> Source:
     rows: list[Sourced] = []
     files: list[str] = []
     databases: dict[str, Path] = {}
+    notes: list[str] = []
     for name in only or names:
         database = next((path for path in sorted(folder.glob(f"{name}-db*.sqlite"))), None)
         schema_file, questions = folder / f"{name}-schema.csv", folder / f"{name}.json"
-        schema = read_schema(database) if database else _schema(schema_file)
-        extra: Row = {"database": f"databases/{name}.sqlite"} if database else {}
-        for row, origin in _entries(name, questions, {"schema": schema, **extra}):
-            if (
-                database and len(row["sql"]) > 1
-            ):  # the target is the first: some published ones name a table that is not there
-                row["sql"].sort(key=lambda sql, database=database: not compiles(database, sql))
-            rows.append((row, origin))
+        try:
+            found = _data_set(name, questions, schema_file, database)
+        except UserError as error:
+            if only or len(names) == 1:
+                raise
+            notes.append(f"{name} is left out: {error}")
+            continue
+        rows += found
+        failing = sum(not row["target_runs"] for row, _ in found)
+        if failing:
+            notes.append(f"{name}: {failing} of {len(found)} targets do not run on the schema in their prompts")
         files += [str(path) for path in (questions, schema_file, database) if path]
         databases |= {name: database} if database else {}
-    return Source({"all": rows}, fingerprints(files), "text2sql", databases=databases)
+    if not rows:
+        raise UserError(f"{folder}: holds no data set that can be read; {'; '.join(notes)}")
+    return Source({"all": rows}, fingerprints(files), "text2sql", databases=databases, note="; ".join(notes))
+
+
+def _data_set(name: str, questions: Path, schema_file: Path, database: Path | None) -> list[Sourced]:
+    """The rows of one data set. Their target is the first query that runs: some published ones name what is not there.
+
+    Raises:
+        UserError: a file is missing or not as published.
+    """
+    schema = read_schema(database) if database else _schema(schema_file)
+    shared: Row = {"schema": schema} | ({"database": f"databases/{name}.sqlite"} if database else {})
+    rows = []
+    with opened(database) if database else emptied(schema) as db:
+        for row, origin in _entries(name, questions, shared):
+            row["sql"].sort(key=lambda sql: not compiles_in(db, sql))
+            row["target_runs"] = compiles_in(db, row["sql"][0])
+            rows.append((row, origin))
+    return rows
+
+
+_TYPE = re.compile(
+    r"(big|small|tiny|medium)?int(eger)?|(long|medium|tiny)?(text|blob)|(var)?char|float|double|real|decimal|numeric|"
+    r"date(time)?|time(stamp)?|year|bool(ean)?|enum|set|bit|number|clob",
+    re.I,
+)
 
 
 def _schema(path: Path) -> Columns:
-    """Tables and columns of a schema file; lines of dashes part its tables."""
+    """Tables and columns of a schema file; lines of dashes part its tables.
+
+    Not every published file has its types in the column that its first line says, or as many columns as that: the type
+    is the first cell after the names that is one, else that of the column Type.
+    """
+    try:
+        lines = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines(), skipinitialspace=True))
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read ({error}); give the published schema") from error
+    header = [cell.strip() for cell in lines[0]] if lines else []
+    if header[:2] != ["Table Name", "Field Name"] or "Type" not in header:
+        raise UserError(f"{path}:1: columns {header}; a schema needs Table Name, Field Name and Type")
     tables: Columns = {}
-    for row, origin in read_rows(path):
-        cells = {key.strip(): str(value).strip() for key, value in row.items()}
-        if not {"Table Name", "Field Name", "Type"} <= cells.keys():
-            raise UserError(f"{origin}: columns {sorted(cells)}; a schema needs Table Name, Field Name and Type")
-        if cells["Table Name"].strip("-"):
-            kind = re.sub(r"\s+(?:NOT NULL|DEFAULT NULL).*", "", cells["Type"], flags=re.I)
-            tables.setdefault(cells["Table Name"], []).append((cells["Field Name"], kind))
+    for number, line in enumerate(lines[1:], start=2):
+        cells = _whole_types([cell.strip() for cell in line])
+        if not any(cells) or not cells[0].strip("-"):
+            continue
+        kinds = [cell for cell in cells[2:] if _TYPE.match(cell)] + cells[header.index("Type") :][:1]
+        if len(cells) < 3 or not cells[1] or not kinds:
+            raise UserError(f"{path}:{number}: {', '.join(line)!r:.80}; a line needs a table, a field and its type")
+        kind = re.sub(r"\s+(?:NOT NULL|DEFAULT NULL).*", "", kinds[0], flags=re.I)
+        tables.setdefault(cells[0], []).append((cells[1], kind))
     if not tables:
         raise UserError(f"{path}: names no table; give the published schema")
     return tables
+
+
+def _whole_types(cells: list[str]) -> list[str]:
+    """Cells with those put together that a comma within brackets has parted, as in decimal(10,2)."""
+    found: list[str] = []
+    for cell in cells:
+        if found and found[-1].count("(") > found[-1].count(")"):
+            found[-1] += f",{cell}"
+        else:
+            found.append(cell)
+    return found
 
 
 def _entries(name: str, path: Path, shared: Row) -> Iterable[Sourced]:

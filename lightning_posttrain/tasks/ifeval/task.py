@@ -12,10 +12,10 @@ from functools import lru_cache
 from typing import Any
 
 from ...types import Completion, Message, Record, UserError
+from ..answers import without_reasoning
 from ..base import Score, Task
 from ..enterprise.given import given_answer
 from ..enterprise.labels import Rules, check_rules
-from ..inis.score import final_answer
 from .checkers import NO_DATA, check, check_row, is_approximate
 
 FAMILIES = (
@@ -79,8 +79,13 @@ class IFEval(Task):
     def reads(self, row: Mapping[str, Any]) -> bool:
         return "instruction_id_list" in row
 
+    def judged(self, text: str) -> str:
+        """What of a completion is judged, white space around it included, as lm-eval does it."""
+        answer = without_reasoning(text) if self.rules == "strict" else text
+        return answer.lstrip() if len(answer) < len(text) else answer
+
     def score(self, record: Record, completion: Completion) -> Score:
-        text = final_answer(completion.text) if self.rules == "strict" else completion.text
+        text = self.judged(completion.text)
         names = record.meta["instruction_id_list"]
         found = check(record.meta, text)
         values = {

@@ -21,8 +21,11 @@ from referencing import Registry
 
 from ...records.adapters import conversation
 from ...types import Conversation, UserError
+from .asked import asked_unit
 from .json_answers import number_of, rule_problem
+from .plain import plain
 from .sentences import abstains, question_of
+from .units import Unit, parse_unit
 from .words import tokens
 
 Kind = Literal["extract", "qa", "list", "unanswerable"]
@@ -45,7 +48,7 @@ class Item:
         partial: only the fields of ``gold`` are judged; others may be there.
         rel: share by which the quantity of a text answer may be off.
         question: the question alone, without the passage.
-        any_unit: gold is a number of which no unit is known.
+        unit: in which a number is asked for; None = no unit is named.
     """
 
     kind: Kind
@@ -57,7 +60,7 @@ class Item:
     partial: bool = False
     rel: float = 0.0
     question: str = ""
-    any_unit: bool = False
+    unit: Unit | None = None
 
 
 def fits(value: Any, schema: Mapping[str, Any] | None) -> bool:
@@ -82,13 +85,13 @@ def read_item(row: Mapping[str, Any], origin: str) -> tuple[Item, Conversation]:
     if row.get("verifier") == "json_schema" and schema is None and isinstance(gold, dict) and "properties" in gold:
         raise _wrong(origin, "ground_truth", gold, "a schema, not an answer", "give the schema as `schema`")
     form = _form(row, gold, schema, origin)
-    bare = number_of(gold) is not None and not isinstance(row.get("unit"), str)
     if form == "text":
         gold = _gold_text(gold, row, origin)
     context = row.get("context")
     if context is not None and not isinstance(context, str):
         raise _wrong(origin, "context", context, "not a text", "give the passage as a text, or leave it out")
-    question = question_of(next((m["content"] for m in reversed(prompt) if m["role"] == "user"), ""))
+    told = next((m["content"] for m in reversed(prompt) if m["role"] == "user"), "")
+    question = question_of(told)
     item = Item(
         kind=_kind(row, form, gold, question, origin),
         form=form,
@@ -99,7 +102,7 @@ def read_item(row: Mapping[str, Any], origin: str) -> tuple[Item, Conversation]:
         partial=partial,
         rel=_tolerance(row, origin),
         question=question,
-        any_unit=row.get("verifier") == "numeric" and form == "text" and bare,
+        unit=_unit(row, told, question) if form == "text" else None,
     )
     if answer is None:
         whole = row.get("gold", gold)
@@ -176,6 +179,14 @@ def _gold_text(gold: Any, row: Mapping[str, Any], origin: str) -> str:
     if not isinstance(gold, str) or not tokens(gold):
         raise _wrong(origin, "gold", gold, "no answer in words or numbers", "give a text or a number")
     return gold
+
+
+def _unit(row: Mapping[str, Any], prompt: str, question: str) -> Unit | None:
+    """The unit of the row, or that its prompt asks for."""
+    if isinstance(row.get("unit"), str):
+        return parse_unit(plain(row["unit"]))
+    context = row.get("context")
+    return asked_unit(prompt.replace(context, "") if isinstance(context, str) else prompt, question)
 
 
 def _kind(row: Mapping[str, Any], form: str, gold: Any, question: str, origin: str) -> Kind:

@@ -7,11 +7,12 @@ that is wanted.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from .asked import follows_unit, is_gold, states
 from .items import Item, fits
 from .json_answers import Path, Reading, agrees, as_quantity, is_numeric, leaves, number_of, read, rule_of, shown
 from .sentences import abstains, says
@@ -19,12 +20,6 @@ from .words import Quantity, Token, overlap, tokens, ungrounded
 
 Judged = tuple[dict[str, float | bool], dict[str, Any], str | None]
 """Values of the metrics that apply, detail, and what is wrong first (None: nothing)."""
-
-
-def final_answer(text: str) -> str:
-    """A text without its reasoning: what follows the last ``</think>``; nothing where a ``<think>`` is never closed."""
-    text = text.rpartition("</think>")[2]
-    return "" if "<think>" in text else text.strip()
 
 
 @dataclass
@@ -157,10 +152,9 @@ def _json_tokens(given: Mapping[Path, Any]) -> list[Token]:
 
 
 def judge_text(item: Item, text: str) -> Judged:
-    gold = tokens(item.gold)
-    given = _snapped(tokens(text), gold, item.rel)
-    if item.any_unit:
-        given = _without_unit(given, _context(item.context))
+    gold, written = tokens(item.gold), tokens(text)
+    snap = _snapper(gold, item)
+    given = [snap(token) for token in written]
     wanted = {token for token in gold if isinstance(token, Quantity)}
     offered = {token for token in given if isinstance(token, Quantity)}
     refuses = abstains(text, item.question)
@@ -168,7 +162,7 @@ def judge_text(item: Item, text: str) -> Judged:
         em = item.kind == "unanswerable" and refuses
         f1 = float(em)
     else:
-        em = given == gold or says(given, gold, text, item.question, item.context)
+        em = (given == gold and not text.endswith("?")) or _says(written, given, gold, text, item, snap)
         f1 = 0.0 if len(wanted) == 1 and len(offered) > 1 else overlap(given, gold)[2]
         f1 = 1.0 if em else f1
     values: dict[str, float | bool] = {
@@ -194,23 +188,29 @@ def _text_reason(item: Item, text: str, refuses: bool, offered: set[Quantity], w
     return "wrong_value"
 
 
-def _snapped(given: list[Token], gold: list[Token], rel: float) -> list[Token]:
-    """Quantities within ``rel`` of one of gold's become that one."""
-    if not rel:
-        return given
-    right = [token for token in gold if isinstance(token, Quantity)]
-    return [next((q for q in right if isinstance(t, Quantity) and t.near(q, rel)), t) for t in given]
+def _says(
+    written: list[Token], given: list[Token], gold: list[Token], text: str, item: Item, snap: Callable[[Token], Token]
+) -> bool:
+    """Whether a sentence says gold: a number, day or isotope by the rules of `asked`, else by those of `sentences`."""
+    if len(gold) != 1 or isinstance(gold[0], str):
+        return says(given, gold, text, item.question, item.context)
+    known = _context(item.context) | frozenset(tokens(item.question))
+    has_unit = item.unit is not None or (isinstance(gold[0], Quantity) and gold[0].dims is not None)
+    if has_unit and any(token == gold[0] and follows_unit(written, at, known) for at, token in enumerate(given)):
+        return False
+    passage = list(map(snap, tokens(item.context, most=None)))
+    return states(given, gold[0], text, item.question, passage)
 
 
-def _without_unit(given: list[Token], context: frozenset[Token]) -> list[Token]:
-    """Quantities as bare numbers, unless the passage has the number in other units only."""
-    known = {q.bare: True for q in context if isinstance(q, Quantity) and q.dims}
-    return [
-        Quantity(t.bare[0], t.bare[-1], None, t.bare)
-        if isinstance(t, Quantity) and t.dims and (t in context or t.bare not in known)
-        else t
-        for t in given
-    ]
+def _snapper(gold: list[Token], item: Item) -> Callable[[Token], Token]:
+    """What makes a quantity that is one of gold's into that one, and leaves other tokens as they are."""
+    passage = _context(item.context)
+    right = [(q, is_gold(q, item.unit, passage, item.rel)) for q in gold if isinstance(q, Quantity)]
+
+    def snap(token: Token) -> Token:
+        return next((q for q, same in right if isinstance(token, Quantity) and same(token)), token)
+
+    return snap
 
 
 def _grounded(found: list[Token], item: Item, text: str) -> bool:

@@ -29,7 +29,8 @@ CARRY, NEVER = frozenset(_CARRY.split()), frozenset(_NEVER.split())
 """Words that mean nothing beside an answer, and words that a question cannot make harmless."""
 LINK, HEDGE = frozenset(_LINK.split()), frozenset(_HEDGE.split())
 """What an answer in words may follow; what may stand before a number, which still has to be right."""
-_LISTS = re.compile(r"[{}\[\]|]")
+LISTS = re.compile(r"[{}\[\]|]")
+"""Marks of lists, objects and tables, which are no sentences."""
 _ENUMERATES = re.compile(r"[,;/\n]")
 _QUESTION = re.compile(r"[^?]*\?", re.S)
 _SENTENCE = re.compile(r"[.!?:\n]\s+")
@@ -91,7 +92,7 @@ def says(answer: Sequence[Token], gold: Sequence[Token], text: str, question: st
         context: the passage.
     """
     places = [i for i in range(len(answer) - len(gold) + 1) if list(answer[i : i + len(gold)]) == list(gold)]
-    if len(places) != 1 or not gold or _LISTS.search(text.strip()):
+    if len(places) != 1 or not gold or LISTS.search(text.strip()):
         return False
     before, after = list(answer[: places[0]]), list(answer[places[0] + len(gold) :])
     typed = {type(token) for token in gold if not isinstance(token, str)}
@@ -128,10 +129,10 @@ def _without_isotope(after: list[Token], gold: Token, question: str, context: st
     if not rest or not isinstance(rest[0], Isotope):
         return after
     right = {token for token in tokens(question) if isinstance(token, Isotope)}
-    return rest[1:] if rest[0] in (right or _close(gold, tokens(context, most=None))) else after
+    return rest[1:] if rest[0] in (right or close_isotopes(gold, tokens(context, most=None))) else after
 
 
-def _close(gold: Token, passage: Sequence[Token]) -> set[Token]:
+def close_isotopes(gold: Token, passage: Sequence[Token]) -> set[Token]:
     """The isotope that is closest to a quantity in a passage, wherever that is; the only isotope, where it is not."""
     isotopes = [(place, token) for place, token in enumerate(passage) if isinstance(token, Isotope)]
     places = [place for place, token in enumerate(passage) if token == gold]

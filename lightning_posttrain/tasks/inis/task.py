@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...types import Completion, Record, UserError
+from ..answers import final_answer
 from ..bamboo import rows as bamboo_rows
 from ..base import Score, Task
 from ..reward import Reward
 from .items import Item, read_item
-from .score import final_answer, judge_json, judge_text
+from .score import judge_json, judge_text
 
 LABELS = ("difficulty", "template", "facts", "verifier", "rejected_kind", "source", "synthetic")
 JSON_METRICS = (

@@ -19,7 +19,7 @@ from .dates import DATE, day_of
 from .isotopes import ISOTOPE, isotope_of
 from .numerals import NUMERAL, value_of
 from .plain import plain
-from .units import UNIT, Dims, Unit, parse_unit, same_dims
+from .units import UNIT, UNIT_NAME, Dims, Unit, parse_unit, same_dims
 
 LONGEST = 4000
 """Characters of an answer that are read. Longer ones are a model's stutter, and right answers take a few words."""
@@ -28,6 +28,10 @@ _COUNTS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 _ARTICLES = frozenset(("a", "an", "the"))
 
 _BETWEEN = re.compile(rf"(?i:\b(?:between\s({NUMERAL}\s?%?)\sand|from\s({NUMERAL}\s?%?)\sto))\s(?={NUMERAL})")
+_SCALES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_SCALE = re.compile(rf"(?<=[0-9])\s({'|'.join(_SCALES)})(?=\s(?!years?\b)|[.,;)]?$)", re.I)  # "million years" is a unit
+_UNIT_IN_BRACKETS = re.compile(rf"(?<=[0-9])\s?[(\[]({UNIT})[)\]]")
+_COUNTED = re.compile(rf"\b({'|'.join(_COUNTS)})(?=\s(?:{'|'.join(_SCALES)}|{UNIT_NAME}))", re.I)
 _SIGN = r"(?P<sign>(?:(?<![\w)\]%])[-+–]|(?<![\w-])(?<!beta\s)(?i:minus|negative)\s)?)"
 _COMMON = rf"""(?P<label>(?<![\w-])(?!(?i:minus|plus|about|is|to)-)[^\W\d_]+(?:-[^\W_]*[0-9][^\W_]*)+)
     |(?P<quantity>{_SIGN}(?P<low>{NUMERAL})
@@ -156,6 +160,9 @@ def _known_numbers(known: frozenset[Token]) -> tuple[frozenset[Fraction], frozen
 
 def _tokens(text: str) -> Iterator[Token]:
     text = _BETWEEN.sub(lambda m: f"{m[1] or m[2]} to ", text)
+    text = _COUNTED.sub(lambda m: str(_COUNTS.index(m[1].lower())), text)
+    text = _UNIT_IN_BRACKETS.sub(r" \1", text)
+    text = _SCALE.sub(lambda m: f"×10^{_SCALES[m[1].lower()]}", text)
     pos = 0
     while match := _TOKEN.search(text, pos):
         pos = match.end()

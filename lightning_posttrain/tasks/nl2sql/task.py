@@ -1,6 +1,6 @@
 """The task nl2sql: write one SQL query for a question about a database; judged as text and by what it returns.
 
-All queries of a batch run in one call of the sandbox, on DuckDB with the tables of the row's SQLite database.
+All queries of a batch run in one call of the sandbox, on SQLite: on the row's database and on fillings of its tables.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ...sandbox import Job, Outcome, Sandbox, SandboxSpec, Table
+from ...sandbox import Job, Outcome, Sandbox, SandboxSpec
 from ...types import Completion, Message, Record, UserError
-from ..bamboo.compare import Compare, compare
+from ..answers import final_answer
 from ..base import Score, Task
 from ..enterprise.labels import Rules, check_rules, text_of
-from ..inis.score import final_answer
-from .database import create_table, empty_tables, read_tables
-from .dialect import for_duckdb, order_columns
+from .database import Shape, create_table, read_database, shape_of
 from .edit import edit_distance, normal_compat
+from .judge import Judge
 from .query import find_query, find_query_compat, normal, parses
 
 Pair = tuple[Record, Completion]
@@ -36,14 +35,14 @@ class Problem:
     Args:
         queries: gold, the first one the target; any of them will do.
         columns: names of the database's columns in small letters; empty = not known.
-        tables: what queries are run on; None = neither database nor schema is known.
-        filled: the tables have the rows of a database; else they are those of the schema, empty.
+        shape: the tables; None = not known, and nothing can be run.
+        database: the SQLite file; None = there is none.
     """
 
     queries: tuple[str, ...]
     columns: frozenset[str]
-    tables: tuple[Table, ...] | None
-    filled: bool
+    shape: Shape | None
+    database: Path | None
 
 
 class NL2SQL(Task):
@@ -51,23 +50,28 @@ class NL2SQL(Task):
 
     Metrics of one completion, each from 0 to 1:
 
-    - ``correct``: the execution match where the row has a database, else the exact match.
+    - ``correct``: the execution match, or the exact match where the result of gold cannot be judged.
     - ``exact_match``: the query is a gold one but for what does not matter (`query.normal`).
     - ``edit_distance``, ``edit_similarity``: characters to change as a share of the longer text, in that form where the
       query can be read; and 1 minus it. Of several gold queries the nearest counts.
     - ``valid_rate``: the answer is one query.
-    - ``execution_match``: its result is gold's, with rows in any order unless gold sorts them. Only of examples with a
-      database on which gold itself runs.
-    - ``executable_rate``: it runs, on the database or, where there is none, on empty tables of the row's schema. Only
-      of examples whose gold itself runs there.
+    - ``execution_match``: it gives gold's result on the row's database and on every filling of its tables that tells
+      (`fillings`). Columns stand in gold's order, rows in any unless gold sorts them, and then tied ones do; values are
+      equal as SQLite has them. Only of examples that can be judged.
+    - ``judged_rate``: the example can be judged: a gold query runs, and gives more than nothing, nulls and zeros on the
+      database or on a filling.
+    - ``gold_failed``: no gold query runs: an error of the data, or a schema that is not gold's.
+    - ``executable_rate``: it runs, on the database and fillings. Only of examples of which a gold query does.
     - ``eos_rate``: the model ended the completion itself.
 
     Args:
         rules: ``strict``, or ``compat``: the query is the first block's, texts are compared in small letters, literals
-            included, and results as sets of rows.
-        target: a query to learn stands in a ``block``, as the prompt asks, or ``bare``, as in the original.
+            included, and results as sets of rows on the row's database alone; the prompt asks for the block after the
+            question, as the original.
+        target: a query to learn stands in a ``block``, as the prompt asks, or ``bare``; null = ``block``, or the
+            original's ``bare`` by ``compat``.
         databases: folder of SQLite files called after the rows' ``db_id`` (``ID.sqlite`` or ``ID/ID.sqlite``); null =
-            the rows' ``database``, relative to their file. Rows without either are compared as text only.
+            the rows' ``database``, relative to their file. Rows without either are judged on fillings of their schema.
         sandbox: how queries are run; null = the defaults of `SandboxSpec`. Workers start at the first need.
     """
 
@@ -77,14 +81,15 @@ class NL2SQL(Task):
     def __init__(
         self,
         rules: Rules = "strict",
-        target: Literal["block", "bare"] = "block",
+        target: Literal["block", "bare"] | None = None,
         databases: str | None = None,
         sandbox: SandboxSpec | None = None,
     ) -> None:
         check_rules(self.name, rules)
         if databases is not None and not Path(databases).is_dir():
             raise UserError(f"{self.name}: databases={databases} is no folder; give one of SQLite files, or null")
-        self.rules, self.target, self.databases, self.sandbox = rules, target, databases, Sandbox(sandbox)
+        self.rules, self.target = rules, target or ("block" if rules == "strict" else "bare")
+        self.databases, self.sandbox = databases, Sandbox(sandbox)
 
     def record(self, row: Mapping[str, Any], origin: str) -> Record:
         """A row as `prepare nl2sql` writes it.
@@ -104,12 +109,11 @@ class NL2SQL(Task):
             asked = f"Database schema:\n{shown}\n\nQuestion: {text_of(row, ('question',), origin, _ROWS)}"
         path = self._database(row, origin)
         columns = frozenset(column.lower() for held in schema.values() for column, _ in held)
-        tables = read_tables(path) if path else empty_tables(schema)
-        problem = Problem(tuple(q.strip() for q in queries), columns, tables, path is not None)
-        prompt = (
-            "You are an expert in SQL. Write one SQL query (SQLite) that answers the question about the database. "
-            f"Give the query in a ```sql block.\n\n{asked}"
-        )
+        shape = read_database(path).shape if path else shape_of(schema)
+        problem = Problem(tuple(q.strip() for q in queries), columns, shape, path)
+        expert = "You are an expert in SQL. Write one SQL query (SQLite) that answers the question about the database."
+        block = "Give the query in a ```sql block."
+        prompt = f"{expert} {block}\n\n{asked}" if self.rules == "strict" else f"{expert}\n\n{asked}\n\n{block}"
         gold = problem.queries[0]
         answer = f"```sql\n{gold}\n```" if self.target == "block" else gold
         meta = {"problem": problem, "db_id": row.get("db_id")}
@@ -125,10 +129,18 @@ class NL2SQL(Task):
             SandboxFault: the sandbox failed; never because of a query.
         """
         found = [self.parse(completion.text) for _, completion in pairs]
-        jobs = [self._jobs(record.meta["problem"], query) for (record, _), query in zip(pairs, found, strict=True)]
+        judges: dict[int, Judge] = {}
+        for record, _ in pairs:
+            judges.setdefault(id(record), self._judge(record.meta["problem"]))
+        of = [judges[id(record)] for record, _ in pairs]
+        jobs: list[list[Job]] = [judge.jobs() for judge in judges.values()]
+        jobs += [judge.jobs_of(query) for judge, query in zip(of, found, strict=True)]
         outcomes = iter(self.sandbox.run([job for some in jobs for job in some]))
         runs = [[next(outcomes) for _ in some] for some in jobs]
-        return [self._judged(*one) for one in zip(pairs, found, runs, strict=True)]
+        for judge, its in zip(judges.values(), runs, strict=False):
+            judge.learn(its)
+        own = [some[0] if some else None for some in runs[len(judges) :]]
+        return [self._scored(*one) for one in zip(pairs, found, of, own, strict=True)]
 
     def parse(self, text: str) -> str | None:
         """The query in a completion, or None; any text is read."""
@@ -151,30 +163,27 @@ class NL2SQL(Task):
             raise UserError(f"{origin}: database={named!r:.60}; give the path of a SQLite file, or leave it out")
         return Path(origin.rpartition(":")[0]).parent / named
 
-    def _jobs(self, problem: Problem, query: str | None) -> list[Job]:
-        """Gold's queries, then the answer's; none where nothing can be run."""
-        if problem.tables is None:
-            return []
-        strict, own = self.rules == "strict", [query] if query is not None else []
-        asked = [for_duckdb(sql, problem.columns, show_keys=strict) for sql in problem.queries]
-        asked += [for_duckdb(sql, problem.columns) for sql in own]
-        return [Job(sql, problem.tables, "sql") for sql in asked]
+    def _judge(self, problem: Problem) -> Judge:
+        databases = (read_database(problem.database).database,) if problem.database else ()
+        return Judge(problem.queries, problem.columns, problem.shape, databases, sets=self.rules == "compat")
 
-    def _judged(self, pair: Pair, query: str | None, runs: Sequence[Outcome]) -> Score:
+    def _scored(self, pair: Pair, query: str | None, judge: Judge, own: Outcome | None) -> Score:
         problem: Problem = pair[0].meta["problem"]
         exact, distance = self._as_text(problem, query or "")
-        ran = self._as_run(problem, query, runs)
+        verdict = judge.verdict(own)
+        runs = query is not None and own is not None and own.status == "ok"
         values = {
-            "correct": exact if math.isnan(ran[0]) else ran[0],
+            "correct": exact if math.isnan(verdict.match) else verdict.match,
             "exact_match": exact,
             "edit_distance": distance,
             "edit_similarity": 1 - distance,
-            "valid_rate": query is not None and parses(query, problem.columns),
-            "execution_match": ran[0],
-            "executable_rate": ran[1],
+            "valid_rate": query is not None and (runs or parses(query, problem.columns)),
+            "execution_match": verdict.match,
+            "judged_rate": not math.isnan(verdict.match),
+            "gold_failed": verdict.gold_failed,
+            "executable_rate": verdict.runs,
             "eos_rate": pair[1].finished,
         }
-        own = runs[len(problem.queries)] if query is not None and runs else None
         detail = {
             "parsed": query,
             "gold": problem.queries[0],
@@ -182,7 +191,8 @@ class NL2SQL(Task):
             "error_class": own and own.error_class,
             "error": own and own.error,
             "seconds": own.seconds if own else 0.0,
-            "gold_status": runs[0].status if runs else None,
+            "gold_status": verdict.gold_status,
+            "differs_on": verdict.differs_on,
         }
         return Score({name: float(value) for name, value in values.items()}, detail, _reason(values, query, own))
 
@@ -197,53 +207,6 @@ class NL2SQL(Task):
         own = form(query)
         golds = [form(gold) for gold in problem.queries]
         return own in golds, min(edit_distance(own, gold) for gold in golds)
-
-    def _as_run(self, problem: Problem, query: str | None, runs: Sequence[Outcome]) -> tuple[float, float]:
-        """Execution match, nan without a database, and whether the query runs; both nan where gold does not run."""
-        golds = [(sql, run) for sql, run in zip(problem.queries, runs, strict=False) if run.status == "ok"]
-        if not golds:
-            return math.nan, math.nan
-        runs_too = query is not None and runs[-1].status == "ok"
-        if not problem.filled:
-            return math.nan, float(runs_too)
-        if not runs_too:
-            return 0.0, 0.0
-        same = any(self._same(runs[-1], gold, order_columns(sql, problem.columns)) for sql, gold in golds)
-        return float(same), 1.0
-
-    def _same(self, run: Outcome, gold: Outcome, order: Sequence[int | None]) -> bool:
-        """Whether two results are the same; where gold is sorted, rows that its keys leave tied come in any order.
-
-        Keys that gold's query did not show are its last columns here. The answer's rows are given those of gold's rows
-        at their places: the rows are then the same if each stands among those it is tied with.
-        """
-        columns, rows, want_columns, want_rows = run.columns or (), run.rows or (), gold.columns or (), gold.rows or ()
-        if self.rules == "compat":
-            return _row_set(run) == _row_set(gold)
-        unseen = sum(place is not None and place < 0 for place in order)
-        if unseen:
-            if len(rows) != len(want_rows):
-                return False
-            columns = (*columns, *want_columns[-unseen:])
-            rows = tuple((*row, *want[-unseen:]) for row, want in zip(rows, want_rows, strict=True))
-        names = [name for name, _ in want_columns]
-        keys = tuple(names[place] for place in order if place is not None and place < len(names))
-        shown = len(keys) == len(order)
-        how = Compare(ordered=bool(order), order_by=keys if shown else (), column_names="relaxed")
-        return compare(columns, rows, want_columns, want_rows, how).values
-
-
-def _row_set(run: Outcome) -> set[tuple[Any, ...]]:
-    """The rows of a result as a set; decimals, which come as texts, as numbers."""
-    decimals = [kind.lstrip("!").startswith("decimal") for _, kind in run.columns or ()]
-    return {
-        tuple(float(v) if decimal and v is not None else _hashable(v) for v, decimal in zip(row, decimals, strict=True))
-        for row in run.rows or ()
-    }
-
-
-def _hashable(value: Any) -> Any:
-    return repr(value) if isinstance(value, list | dict) else value
 
 
 def _reason(values: Mapping[str, Any], query: str | None, own: Outcome | None) -> str | None:

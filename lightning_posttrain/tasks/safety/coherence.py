@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ..inis.score import final_answer
+from ..answers import final_answer
 from .judge import Exchange, Verdict
 
 _TYPOGRAPHY = str.maketrans(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
 
+from ...ops.positions import max_positions
 from ...types import UserError
 from .coherence import usable_first
 from .judge import Exchange, Judge, Label, Verdict
@@ -67,7 +68,7 @@ class _ModelJudge(Judge):
 
     def _longest(self, new: int = 0) -> int:
         """Tokens of text that the model takes beside ``new`` ones of its own."""
-        positions = getattr(self.config.get_text_config(), "max_position_embeddings", None) or 8192
+        positions = max_positions(self.config) or 8192
         return min(positions, int(min(self.tokenizer.model_max_length, 1 << 30))) - new
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ..inis.score import final_answer
+from ..answers import final_answer
 from .coherence import fault, plain
 from .judge import Exchange, Judge, Verdict
 

@@ -55,7 +55,7 @@ def official_score(
     parts = [str(part)[:MAX_LENGTH] for part in parts]
     gold = _normal(_joined(golds, scale))
     tried = [_joined(parts, predicted_scale)]
-    if len(parts) == 1 and not predicted_scale and "%" not in parts[0] and _is_number(parts[0]):
+    if len(parts) == 1 and not predicted_scale and "%" not in parts[0] and is_number(parts[0]):
         bare = _number(parts[0])
         tried += [] if bare is None else [f"{bare:.4f}"]
     em, f1 = max(_compared(_normal(text), gold) for text in tried)
@@ -79,7 +79,7 @@ def _joined(parts: Sequence[str], scale: str) -> str:
 
 
 def _with_scale(part: str, scale: str) -> str:
-    number = _number(part) if _is_number(part) else None
+    number = _number(part) if is_number(part) else None
     if number is None:
         return f"{part} {scale}" if scale else part
     if "%" in part:
@@ -94,7 +94,7 @@ def _factor(text: str) -> float:
     return next((factor for word, factor in _FACTORS.items() if word in text.lower()), 1)
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
     """Whether a text is a number, alone or before a word such as million."""
     words = [word for raw in text.split() for word in raw.translate(_AROUND_NUMBERS).split()]
     try:
@@ -127,8 +127,8 @@ def _normal(text: str) -> str:
     words = []
     for raw in text.split(" "):
         word = raw.lower()
-        word = word if _is_number(word) else word.translate(_PUNCTUATION)
-        word = str(_number(word)) if _is_number(word) else word
+        word = word if is_number(word) else word.translate(_PUNCTUATION)
+        word = str(_number(word)) if is_number(word) else word
         words += _ARTICLES.sub(" ", word).split()
     return " ".join(words)
 

@@ -7,24 +7,14 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from ...types import Completion, Message, Record, UserError
+from ..answers import final_answer
 from ..base import Score, Task
 from ..enterprise.labels import Rules, check_rules, text_of
-from ..inis.score import final_answer
-from .answer import (
-    BOX,
-    Reading,
-    bag_f1,
-    escaped,
-    first_box_compat,
-    join,
-    last_box,
-    normal_compat,
-    plain,
-    readings,
-    same,
-    set_f1_compat,
-)
-from .official import SCALES, TYPES, Official, gold_parts, official_score
+from ..latex import BOX, last_box, plain
+from .answer import escaped, first_box_compat, join, normal_compat, set_f1_compat
+from .official import SCALES, TYPES, Official, gold_parts, is_number, official_score
+from .reading import Reading, readings, splits
+from .values import amount, bag_f1, folded, same
 
 _ROWS = (
     "a row needs `table`, `paragraphs`, `question`, `answer`, `answer_type` and `scale`; `prepare tatqa` writes them"
@@ -37,10 +27,11 @@ class TatQA(Task):
     Metrics of one completion:
 
     - ``official_em``, ``official_f1``, ``scale_accuracy``: the published metric (`official_score`) of the reading that
-      suits best: the answer's last word may be its scale, its commas may part several answers. Which one it was is
-      ``parsed`` and ``scale`` in the detail.
+      suits best: it may name its scale, and be a list in any usual way of writing one. Which one it was is ``parsed``
+      and ``scale`` in the detail.
     - the same followed by ``_span``, ``_multi_span``, ``_arithmetic``, ``_count``: of the questions of that type.
-    - ``exact_match``: the last box has gold's parts, numbers to two decimals, and its scale if that is asked for.
+    - ``exact_match``: the last box has gold's parts, numbers to two decimals, and its scale if that is asked for, or
+      the same amount in another (1.5 million = 1,500 thousand).
     - ``f1``: of words and numbers, each as often as it is there, of the last box and gold with their scales.
     - ``boxed_rate``: there is a closed box.
     - ``eos_rate``: the model ended the completion itself.
@@ -49,11 +40,13 @@ class TatQA(Task):
     no scale, ``f1`` is of the set of words of the whole response, and any ``\boxed{`` counts.
 
     Args:
-        rules: ``strict`` or ``compat``. The original's targets were ``box: prompt`` and ``scale: drop``.
-        scale: ``append`` = targets end in the scale ("12.61 percent"); ``drop`` = they do not, and about half of the
-            questions can then not be answered right officially.
+        rules: ``strict`` or ``compat``.
+        scale: ``append`` = the prompt asks for the scale and targets end in it ("12.61 percent"); ``drop`` = neither,
+            and about half of the questions can then not be answered right officially; null = ``append``, or the
+            original's ``drop`` by ``compat``.
         box: where ``\boxed{}`` stands: in ``both`` prompt and target, in the ``prompt`` only, or ``none``: then the
-            whole text is the answer.
+            whole text is the answer; null = ``both``, or the original's ``prompt`` by ``compat`` (``none`` in its
+            first version).
     """
 
     name = "tatqa"
@@ -62,15 +55,15 @@ class TatQA(Task):
     def __init__(
         self,
         rules: Rules = "strict",
-        scale: Literal["append", "drop"] = "append",
-        box: Literal["both", "prompt", "none"] = "both",
+        scale: Literal["append", "drop"] | None = None,
+        box: Literal["both", "prompt", "none"] | None = None,
     ) -> None:
         check_rules(self.name, rules)
-        self.rules, self.scale, self.box = rules, scale, box
-        told = ", followed by its scale (thousand, million, billion or percent) if it has one"
-        asked = f" Put the final answer{told if scale == 'append' else ''}, in {BOX}}}." if box != "none" else ""
-        bare = f" Write the answer{told}." if box == "none" and scale == "append" else ""
-        self._before = f"Answer the question from the table and the text.{asked}{bare}"
+        strict = rules == "strict"
+        self.rules = rules
+        self.scale = scale or ("append" if strict else "drop")
+        self.box = box or ("both" if strict else "prompt")
+        self._before = f"Answer the question from the table and the text.{self._asked()}"
 
     def record(self, row: Mapping[str, Any], origin: str) -> Record:
         """A row as `prepare tatqa` writes it: one question with its table and paragraphs."""
@@ -91,6 +84,15 @@ class TatQA(Task):
             origin,
             {**meta, "type": kind},
         )
+
+    def _asked(self) -> str:
+        """What the prompt says of the answer's form."""
+        told = ", followed by its scale (thousand, million, billion or percent) if it has one"
+        if self.box == "none":
+            return f" Write the answer{told}." if self.scale == "append" else ""
+        if self.rules == "compat" and self.scale == "drop":
+            return f" Put the final answer in {BOX}}}."
+        return f" Put the final answer{told if self.scale == 'append' else ''}, in {BOX}}}."
 
     def _target(self, golds: tuple[str, ...], scale: str) -> str:
         text = join(golds) if self.rules == "strict" else ", ".join(golds)
@@ -136,23 +138,27 @@ class TatQA(Task):
         return Score({name: float(value) for name, value in values.items()}, detail, reason)
 
     def _official(self, answer: str | None, meta: Mapping[str, Any]) -> tuple[Official, Reading]:
-        """The published metric of the best reading, and that reading."""
+        """The published metric of the best reading, and that reading.
+
+        That metric takes "5 million or 6 million" for 5 million; a text that begins with an amount and is none counts
+        only if it is gold's.
+        """
         if answer is None:
             return Official(0.0, 0.0, 0.0), Reading((), "")
         gold = meta["answer"], meta["answer_type"], meta["scale"]
-        return max(
-            ((official_score(*gold, list(way.parts), way.scale), way) for way in readings(answer)),
-            key=lambda scored: scored[0],
-        )
+        known = set(map(folded, meta["golds"]))
+        ways = [w for w in readings(answer) if all(_is_one(part) or folded(part) in known for part in w.parts)]
+        scored = [(official_score(*gold, list(way.parts), way.scale), way) for way in ways]
+        return max(scored, key=lambda one: one[0], default=(Official(0.0, 0.0, 0.0), Reading((answer,), "")))
 
     def _strict(self, answer: str | None, text: str, meta: Mapping[str, Any]) -> tuple[float, float, float]:
         boxed = float(last_box(final_answer(text)) is not None)
         if answer is None:
             return 0.0, 0.0, boxed
         scale = meta["scale"] if self.scale == "append" else None
-        ways = readings(answer)
-        exact = any(same(way, meta["golds"], scale) for way in ways)
-        return float(exact), max(bag_f1(way, meta["golds"], scale) for way in ways), boxed
+        ways = splits(answer)
+        exact = any(same(parts, meta["golds"], scale) for parts in ways)
+        return float(exact), max(bag_f1(parts, meta["golds"], scale) for parts in ways), boxed
 
     def _compat(self, answer: str | None, text: str, meta: Mapping[str, Any]) -> tuple[float, float, float]:
         gold = ", ".join(meta["golds"])
@@ -160,7 +166,12 @@ class TatQA(Task):
         return float(exact), set_f1_compat(text, gold), float(BOX in text)
 
     def _but_for_scale(self, answer: str, meta: Mapping[str, Any]) -> bool:
-        return any(same(way, meta["golds"], None) for way in readings(answer))
+        return any(same(parts, meta["golds"], None) for parts in splits(answer))
+
+
+def _is_one(part: str) -> bool:
+    """Whether a part is one amount, or nothing that the published metric reads as a number."""
+    return not is_number(part) or amount(part) is not None
 
 
 def _golds(row: Mapping[str, Any], kind: str, origin: str) -> tuple[str, ...]:
