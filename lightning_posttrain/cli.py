@@ -53,9 +53,7 @@ def _main(args: list[str]) -> int:
     if not args or args[0] not in TRAINER_COMMANDS:
         return _other(args)
     with _left_at_once():
-        from .commands.runs import quiet_loading
         from .trainer_cli import PosttrainCLI
-    quiet_loading()
     PosttrainCLI(args=args)
     return 0
 
