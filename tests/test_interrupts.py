@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 PLACES = {
     "before the data": "lightning_posttrain.datamodules.sft.SFTDataModule.__init__",
     "the Trainer": "lightning.pytorch.trainer.connectors.callback_connector._CallbackConnector.on_trainer_init",
-    "tokenising": "lightning_posttrain.text.render.Renderer.sequence",
+    "tokenising": "lightning_posttrain.text.render.Renderer.draft",
     "building": "lightning_posttrain.modules.base.PolicyModule.build",
     "the optimizer": "lightning_posttrain.modules.base.PolicyModule.configure_optimizers",
     "run files": "lightning_posttrain.callbacks.run_files.RunFiles._start",

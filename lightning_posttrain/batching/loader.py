@@ -138,7 +138,11 @@ class EpochLoader(ABC, Generic[Item, Batch]):
                     f"cannot resume: the checkpoint has {name}={state.get(name)!r}, this run {here!r}; "
                     "restore it, or start a new run from the checkpoint's exported model"
                 )
-        self.epoch, self.position, self._resumed = state["epoch"], state["position"], True
+        self.go_to(state["epoch"], state["position"])
+
+    def go_to(self, epoch: int, position: int) -> None:
+        """Let the next pass begin at step ``position`` of ``epoch``."""
+        self.epoch, self.position, self._resumed = epoch, position, True
 
     def _identity(self) -> dict[str, Any]:
         """What fixes the order and the meaning of a position."""

@@ -44,7 +44,7 @@ def preview(data: Any, tokenizer: Any, step: int, most_rows: int) -> Preview:
     """Look at optimizer step ``step`` (counted from 0 over all epochs) of a prepared data module, on one rank."""
     loader: StepLoader = data.train_dataloader()
     epoch, index = divmod(step, len(loader))
-    loader.epoch, loader.position = epoch, index
+    loader.go_to(epoch, index)
     batch = next(iter(loader))
     first = index * loader.per_step
     picked = loader.order(epoch)[first : first + min(most_rows, batch.num_examples)]

@@ -204,7 +204,7 @@ def test_two_processes_do_not_share_a_file(tmp_path):
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(UserError, match="another process"), trace_file(out, {}):
             pass
-    with pytest.raises(UserError, match="cannot write in"), trace_file(partial / "below.jsonl", {}):
+    with pytest.raises(UserError, match="cannot be written"), trace_file(partial / "below.jsonl", {}):
         pass
 
 
@@ -282,7 +282,7 @@ def test_a_custom_task_reads_and_scores(words, fake, tmp_path):
     assert main([*words, f"--task={json.dumps(custom)}"]) == 0
     stats = json.loads((tmp_path / "out" / "traces.jsonl.stats.json").read_text())
     assert (stats["grpo_successes"], stats["format_miss"]) == (0, 13)  # right numbers, but no such tag
-    assert "end_working='</w>'" in stats["settings"]["task"]
+    assert '["end_working", "</w>"]' in stats["settings"]["task"]
 
 
 def test_reasoning_with_a_special_token_does_not_win(words, fake, tmp_path):
@@ -300,8 +300,7 @@ def test_a_killed_run_ends_with_the_bytes_of_an_unbroken_one(words, fake, tmp_pa
     whole = outputs(tmp_path)
     (tmp_path / "out" / "traces.jsonl").unlink()
     fake.update(count=0, most=most)
-    with pytest.raises(KeyboardInterrupt):
-        main(words)
+    assert main(words) == 130
     partial = tmp_path / "out" / "traces.jsonl.partial.jsonl"
     if partial.exists():
         partial.write_bytes(partial.read_bytes()[: -torn or None])
@@ -325,8 +324,7 @@ def test_finished_progress_needs_no_model(words, fake, tmp_path, monkeypatch):
 
 def test_other_settings_are_refused_after_a_kill(words, fake, capsys, run):
     fake.update(most=4)
-    with pytest.raises(KeyboardInterrupt):
-        main(words)
+    assert main(words) == 130
     assert main([*words, "--temperature=0.5", "--task=gsm8k"]) == 2
     err = capsys.readouterr().err
     assert "temperature=1.0, now 0.5" in err
