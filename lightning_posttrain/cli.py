@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _told(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _told("interrupted", 128 + signal.SIGINT)
+        print("interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
     except OSError as error:
         from .records.files import DENIED, FULL, cannot_write
 
@@ -52,9 +53,7 @@ def _main(args: list[str]) -> int:
     if not args or args[0] not in TRAINER_COMMANDS:
         return _other(args)
     with _left_at_once():
-        from .commands.runs import quiet_loading
         from .trainer_cli import PosttrainCLI
-    quiet_loading()
     PosttrainCLI(args=args)
     return 0
 
@@ -62,7 +61,7 @@ def _main(args: list[str]) -> int:
 def _told(message: str, code: int) -> int:
     from .env_config import without_secrets
 
-    print(without_secrets(f"error: {message}" if code == 2 else message), file=sys.stderr)
+    print(without_secrets(f"error: {message}"), file=sys.stderr)
     return code
 
 

@@ -60,9 +60,8 @@ def chat(
     from ..modules.sft import SFTModule
     from ..rollout.sampler import SamplingParams
     from ..text.spec import ChatSpec
-    from .runs import best_device, quiet_loading
+    from .runs import best_device
 
-    quiet_loading()
     params = SamplingParams(max_new_tokens, temperature, top_k, top_p, min_p)
     module = SFTModule(
         pretrained=model, chat=ChatSpec(format=format, template_kwargs=template_kwargs or {}, special_text=special_text)

@@ -29,9 +29,8 @@ def evaluate_checkpoints(run: str, *, task: str | None = None, output: str | Non
     from ..reports.curves import plot_curves
     from ..reports.evals import evaluations
     from ..reports.tables import as_csv
-    from .runs import best_device, checkpoints, load_checkpoint, quiet_loading, read_run, run_dtype
+    from .runs import best_device, checkpoints, load_checkpoint, read_run, run_dtype
 
-    quiet_loading()
     kept = checkpoints(run)
     cli = read_run(run)
     callbacks = _callbacks(cli, run, task)

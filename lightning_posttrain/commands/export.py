@@ -46,9 +46,7 @@ def export(
 
     from ..models.export import difference, is_peft, probe_ids, probe_logits, reload
     from ..models.export import merge as merged_model
-    from .runs import quiet_loading
 
-    quiet_loading()
     folder = _free(output, overwrite)
     module, source = _source(run, model, checkpoint)
     if merge and not is_peft(module.model):

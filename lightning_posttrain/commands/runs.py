@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -144,14 +143,6 @@ def load_checkpoint(module: PolicyModule, path: Path) -> int:
     checkpoint = AtomicCheckpointIO().load_checkpoint(path)
     module.load_state_dict(checkpoint["state_dict"])
     return int(checkpoint["global_step"])
-
-
-def quiet_loading() -> None:
-    """Progress bars of loading and writing weights only where someone watches them."""
-    from transformers.utils.logging import disable_progress_bar
-
-    if not sys.stderr.isatty():
-        disable_progress_bar()
 
 
 def best_device() -> str:

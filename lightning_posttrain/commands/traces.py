@@ -74,9 +74,7 @@ def traces(
     from ..records.canonical import canonical
     from ..records.sources import fingerprint
     from ..rollout.sampler import SamplingParams
-    from .runs import quiet_loading
 
-    quiet_loading()
     params = SamplingParams(max_new_tokens, temperature, top_k, top_p, min_p)
     _check_counts(num_samples, max_attempts, batch_size, temperature)
     task = tracing_task(task)

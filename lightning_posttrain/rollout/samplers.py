@@ -45,7 +45,7 @@ class KVCacheSampler(Sampler):
         max_rows: most completions generated at the same time (memory).
         max_tokens: most distinct prompt tokens in one decoder call (memory).
         dtype: of the products of the linear layers, the head apart. ``model``: what the policy computes in, so that
-            completions are drawn from what learns. ``bfloat16``: from a narrow copy made for the call, about 1.3 times
+            completions are drawn from what learns. ``bfloat16``: from a narrow copy made for the call, about 1.2 times
             as fast on CPUs that multiply it natively, for half the policy's memory; its log-probs, about a
             hundredth of a nat off (``sampler_gap``), are those that ``importance`` corrects for. ``auto``: bfloat16 on
             such a CPU, else ``model``.

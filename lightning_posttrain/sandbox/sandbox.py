@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
 """Workers that a job may lose before the run ends."""
+WAIT = 3600.0
+"""Most seconds of one wait for an answer; the operating system counts them in an int of milliseconds."""
 GRACE_SECONDS = 10.0
 """Beyond all its limits, before a worker is given up."""
 ENOUGH = {"strict": set(PROBES), "files": {"write", "read", "memory"}}
@@ -195,7 +197,7 @@ class Sandbox:
             for worker in busy:
                 selector.register(worker.sock, selectors.EVENT_READ, worker)
             soonest = min(worker.deadline for worker in busy)
-            ready = [key.data for key, _ in selector.select(max(0.0, soonest - time.monotonic()))]
+            ready = [key.data for key, _ in selector.select(min(max(0.0, soonest - time.monotonic()), WAIT))]
         late = [worker for worker in busy if worker not in ready and time.monotonic() > worker.deadline]
         for worker in late:
             worker.process.kill()  # and taking its answer fails

@@ -66,18 +66,6 @@ def parse_number(text: str) -> Fraction | None:
     return None if match is None else _value(match)
 
 
-def first_number(text: str) -> Fraction | None:
-    """The first number anywhere in a text, or None; also None where that one is longer than `MAX_DIGITS`.
-
-    A minus sign counts only where it cannot be an operator or a hyphen: ``10-5`` begins with 10, ``is -5`` with -5.
-
-    >>> first_number("The solution is $20, not 30."), first_number("twenty")
-    (Fraction(20, 1), None)
-    """
-    match = _FIRST.search(text.translate(_PLAIN))
-    return None if match is None else _value(match)
-
-
 def stated_number(text: str) -> Fraction | None:
     """The one number that a short answer states, or None where it states none, several or doubts it.
 

@@ -13,7 +13,7 @@ import shutil
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -129,7 +129,6 @@ def tokenise(
     cache_dir: str | Path,
     num_workers: int = 0,
     policy: RowPolicy | None = None,
-    progress: Callable[[int], None] | None = None,
     origin: str = "",
 ) -> TokenisedDataset:
     """The examples of ``rows``, from the cache if this ``key`` was tokenised before (rows are then not read).
@@ -141,7 +140,6 @@ def tokenise(
         cache_dir: folder of the cache.
         num_workers: processes that tokenise; 0 does it in this one. The result is the same.
         policy: what happens to bad rows, by default an error; also gets the counts back when the cache is used.
-        progress: called with the number of rows done since the last call.
         origin: where the rows are; those of a copy are tokenised again, as they name it, but have one fingerprint.
 
     Raises:
@@ -158,7 +156,7 @@ def tokenise(
     temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     try:
         temporary.mkdir(parents=True)
-        _write(temporary, fingerprint, rows, make_example, num_workers, policy, progress)
+        _write(temporary, fingerprint, rows, make_example, num_workers, policy)
         temporary.replace(folder)
     except OSError:
         if not folder.is_dir():  # otherwise another process was first with the same data
@@ -184,7 +182,6 @@ def _write(
     make_example: MakeExample,
     num_workers: int,
     policy: RowPolicy,
-    progress: Callable[[int], None] | None,
 ) -> None:
     seen = SeenIds()
     batches: list[int] = []
@@ -201,8 +198,6 @@ def _write(
                 writer.write_batch(kept)
                 batches.append(kept.num_rows)
                 lengths.append(pc.list_value_length(kept.column("tokens")).to_numpy().astype(np.int64))
-            if progress is not None:
-                progress(batch.num_rows + len(errors))
     if not batches:
         raise UserError(f"no row is usable: {policy or 'there are none'}. Check the data.")
     np.save(folder / "lengths.npy", np.concatenate(lengths))

@@ -27,10 +27,8 @@ import torch
 from lightning_posttrain.callbacks import checkpoint_io
 from lightning_posttrain.callbacks.checkpoint import find_resume
 from lightning_posttrain.types import UserError
+from tests.conftest import HANGS
 from tests.tinyrun import train
-
-DEADLINE = 60
-"""Seconds an attempt may take."""
 
 
 def kill(signum: int = signal.SIGKILL) -> None:
@@ -133,7 +131,7 @@ def install(fault: dict[str, Any]) -> list[L.Callback]:
 
 def attempt(folder: Path, number: int, fault: dict[str, Any], options: dict[str, Any], rank: int) -> None:
     """One process of a case; ends in an exit code or a signal."""
-    signal.alarm(DEADLINE)
+    signal.alarm(int(HANGS))
     with (folder / f"stderr-{number}{f'-{rank}' if rank else ''}").open("w") as file:
         os.dup2(file.fileno(), 2)
     code: Any = 1

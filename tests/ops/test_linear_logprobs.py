@@ -167,3 +167,19 @@ def test_the_buffer_of_logits_is_bounded():
     assert rows_per_chunk(32_768, cpu) * 32_768 * 4 <= 30 << 20
     assert rows_per_chunk(256_000, cpu) == 128  # below that the products would wait for memory
     assert rows_per_chunk(32_768, torch.device("cuda")) > rows_per_chunk(32_768, cpu)
+
+
+def test_the_gradient_of_a_narrow_head_is_rounded_once_however_many_chunks_it_is_made_of():
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(512, 16).bfloat16(), torch.randn(32, 16).bfloat16()
+    targets = torch.randint(32, (512,))
+
+    def gradient(dtype: torch.dtype, chunk: int) -> torch.Tensor:
+        head = weight.to(dtype, copy=True).requires_grad_()
+        linear_logprobs(hidden.to(dtype), head, None, targets, chunk=chunk).sum().backward()
+        return head.grad.double()
+
+    exact = gradient(torch.float64, 512)
+    once, often = (gradient(torch.bfloat16, chunk) for chunk in (512, 2))
+    error, least = ((g - exact).norm() for g in (often, once))
+    assert error < 1.5 * least
