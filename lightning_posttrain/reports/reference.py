@@ -16,16 +16,21 @@ COLUMNS = ("reference", "reference_n", "inside")
 """What `add_reference` adds to a row of `collation.collate`."""
 ROUNDING = 5e-5
 """Reports give percentages with two decimals."""
-_FORM = "give name: TEXT and tasks: {TASK: {n: NUMBER, metrics: {METRIC: SHARE}, note: TEXT}}, note where there is one"
+_FORM = (
+    "give name: TEXT and tasks: {TASK: {n: NUMBER, metrics: {METRIC: SHARE}, note: TEXT, comparable: false}}, the last "
+    "two where there is reason to"
+)
+_KEYS = {"n", "metrics", "note", "comparable"}
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One reported number, of how many examples it is, and what stands in the way of comparing it, or nothing."""
+    """One reported number, of how many examples it is, what is to be known of it, and whether ours is of like rows."""
 
     value: float
     n: int
     note: str
+    comparable: bool
 
 
 @dataclass(frozen=True)
@@ -45,13 +50,13 @@ def read_reference(path: str) -> Reference:
     try:
         found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         figures = {
-            (str(task), str(metric)): Figure(float(value), int(held["n"]), str(held.get("note", "")))
+            (str(task), str(metric)): Figure(
+                float(value), int(held["n"]), str(held.get("note", "")), held.get("comparable", True) is not False
+            )
             for task, held in found["tasks"].items()
             for metric, value in held["metrics"].items()
         }
-        unknown = {*found} - {"name", "tasks"} | {
-            key for held in found["tasks"].values() for key in {*held} - {"n", "metrics", "note"}
-        }
+        unknown = {*found} - {"name", "tasks"} | {key for held in found["tasks"].values() for key in {*held} - _KEYS}
         if unknown or not figures:
             raise ValueError(f"unknown keys {sorted(map(str, unknown))}" if unknown else "no figures")
         return Reference(str(found["name"]), figures)
@@ -76,7 +81,7 @@ def shown_with(
 
 
 def add_reference(rows: Sequence[dict[str, Any]], reference: Reference) -> None:
-    """Give rows of `collation.collate` the columns ``reference``, ``reference_n`` and ``inside`` ("" = not known)."""
+    """Give rows of `collation.collate` the `COLUMNS`; ``inside`` is yes, no, not comparable or, not known, nothing."""
     for row in rows:
         figure = reference.figures.get((row["task"], row["metric"]))
         row |= {"reference": None, "reference_n": None, "inside": ""}
@@ -85,6 +90,8 @@ def add_reference(rows: Sequence[dict[str, Any]], reference: Reference) -> None:
 
 
 def _inside(row: Mapping[str, Any], figure: Figure) -> str:
+    if not figure.comparable:
+        return "not comparable"
     if row["low"] is None:
         return ""
     return "yes" if row["low"] - ROUNDING <= figure.value <= row["high"] + ROUNDING else "no"

@@ -137,6 +137,7 @@ def test_a_folder_gives_its_run_the_name(tmp_path):
 
 REPORTED = {"name": "paper", "tasks": {
     "banking77": {"n": 20, "metrics": {"accuracy": 0.45004, "macro_f1": 0.3}},
+    "pubmedqa": {"n": 3, "metrics": {"accuracy": 0.9}, "comparable": False},
     "tatqa": {"n": 3, "metrics": {"f1": 0.1}, "note": "other rows"},
 }}  # fmt: skip
 
@@ -160,7 +161,8 @@ def test_reported_figures_stand_beside_ours_with_our_interval(tmp_path, models):
         "20",
     )
     assert rows["base", "banking77", "macro_f1"]["inside"] == ""  # without an interval nothing is said
-    assert rows["base", "pubmedqa", "accuracy"]["reference"] == ""
+    assert rows["base", "pubmedqa", "macro_f1"]["reference"] == ""
+    assert rows["base", "pubmedqa", "accuracy"]["inside"] == "not comparable"
     lines = (tmp_path / "out" / "collated.md").read_text().splitlines()
     assert lines[0] == (
         "| task | metric | paper | base | 95% interval | holds paper | tuned | 95% interval | holds paper | note |"
@@ -170,7 +172,9 @@ def test_reported_figures_stand_beside_ours_with_our_interval(tmp_path, models):
         "0.7500 (n 4) | 0.5500 to 0.9500 | no |  |"
     )
     assert "| tatqa | f1 | 0.1000 (n 3) |  |  |  |  |  |  | other rows |" in lines  # not evaluated, and seen to be so
-    assert "| pubmedqa | accuracy |  | 0.2500 (n 4) | 0.0500 to 0.4500 |  |" in "\n".join(lines)
+    assert "| pubmedqa | accuracy | 0.9000 (n 3) | 0.2500 (n 4) | 0.0500 to 0.4500 | not comparable |" in "\n".join(
+        lines
+    )
 
 
 @pytest.mark.parametrize(
