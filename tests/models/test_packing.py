@@ -12,20 +12,8 @@ from lightning_posttrain.ops.attention import plain_attention, use_layout_attent
 from lightning_posttrain.ops.logprobs import token_logprobs
 from lightning_posttrain.ops.positions import max_positions
 from lightning_posttrain.types import Sequence, UserError
+from tests.equivalence.test_packing import SIZE
 
-SIZE = {
-    "vocab_size": 131,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 256,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "pad_token_id": 0,
-}
 EXPERTS = {"num_local_experts": 2, "num_experts_per_tok": 1}
 LATENT = {
     "kv_lora_rank": 8,
