@@ -129,8 +129,8 @@ def _quiet() -> None:
     from .progress import silence_bars
 
     silence_bars()
-    for text in (".*does not have many workers.*", ".*isinstance.treespec.*", ".*LightningCLI's args parameter.*"):
-        warnings.filterwarnings("ignore", text)
+    for text in ("does not have many workers", "isinstance.treespec", "LightningCLI's args", "across ranks is zero"):
+        warnings.filterwarnings("ignore", f".*{text}.*")
     warnings.filterwarnings("ignore", category=FutureWarning)
     names = ("utilities.rank_zero", "trainer.connectors.checkpoint_connector")
     for name in (*(f"lightning.pytorch.{name}" for name in names), "bitsandbytes.backends.cpu.ops"):
