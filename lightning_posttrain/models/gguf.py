@@ -211,17 +211,19 @@ def _metadata(path: Path) -> dict[str, Any]:
 
 
 def _restore_pre_tokenizer(tokenizer: PreTrainedTokenizerBase, name: str | None, path: Path) -> None:
-    """Cut text as the model's own tokenizer does. transformers gives every byte-level vocabulary GPT-2's rule, except
-    Llama 3's and Qwen 2's, so the others are set here by the name that the file holds (llama.cpp's names).
+    """Cut text as the model's own tokenizer does. transformers knows the rules of many models by the name that the
+    file holds (llama.cpp's names); where it knows none, a byte-level vocabulary is left with GPT-2's.
 
     Raises:
-        UserError: a rule that is not known, with which numbers or words would be cut differently from training.
+        UserError: a rule that neither knows, with which numbers or words would be cut differently from training.
     """
-    digits = pre_tokenizers.Split(Regex(r"\p{N}"), "isolated")
-    gpt2 = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend = tokenizer.backend_tokenizer
+    if not isinstance(backend.pre_tokenizer, pre_tokenizers.ByteLevel):
+        return  # a rule of its own, or SentencePiece
     if name in ("smollm", "starcoder", "refact", "command-r"):
-        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, gpt2])
-    elif name not in (None, "default", "gpt-2", "olmo", "llama-bpe", "llama-v3", "llama3", "qwen2"):
+        digits = pre_tokenizers.Split(Regex(r"\p{N}"), "isolated")
+        backend.pre_tokenizer = pre_tokenizers.Sequence([digits, backend.pre_tokenizer])
+    elif name not in (None, "default", "gpt-2", "olmo"):
         raise UserError(
             f"{path}: its tokenizer cuts text by the rule {name!r}, which is not known here; give the model's folder "
             "in Hugging Face format, which has the tokenizer as published"

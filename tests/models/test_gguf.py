@@ -117,10 +117,11 @@ def test_digits_are_cut_as_the_published_tokenizer_cuts_them(tmp_path, monkeypat
     text = "a\n\n12"
     pieces = {
         pre: AutoTokenizer.from_pretrained(ours.cached_gguf(_write(tmp_path / f"{pre}.gguf", _model(), pre)))
-        for pre in ("smollm", "gpt-2")
+        for pre in ("smollm", "gpt-2", "llama-bpe", "tekken")
     }
     assert pieces["smollm"].tokenize(text) == ["a", "ĊĊ", "1", "2"]  # digits are cut off before white space is
     assert pieces["gpt-2"].tokenize(text) == ["a", "Ċ", "Ċ", "1", "2"]
+    assert pieces["llama-bpe"].tokenize(text) == pieces["tekken"].tokenize(text) == pieces["smollm"].tokenize(text)
 
 
 def test_a_rule_that_is_not_known_is_refused(tmp_path, monkeypatch):
